@@ -1,0 +1,1 @@
+"""Captions, answers and generated faces by the million, on Ray."""

@@ -1,0 +1,100 @@
+"""Configuration of the unified model and its vocabulary layout."""
+
+from typing import ClassVar
+
+from huggingface_hub.dataclasses import strict
+from transformers import PhiConfig, PreTrainedConfig
+
+from uniface_ray.model.magvit_config import MagvitV2Config
+
+# Show-o adds these after [PAD], in this order (training/prompting_utils.py:20,27).
+SPECIAL_TOKENS = (
+    "[PAD]",
+    "<|soi|>",
+    "<|eoi|>",
+    "<|sov|>",
+    "<|eov|>",
+    "<|t2i|>",
+    "<|mmu|>",
+    "<|t2v|>",
+    "<|v2v|>",
+    "<|lvg|>",
+)
+
+
+@strict
+class UniFaceConfig(PreTrainedConfig):
+    r"""One transformer over text and image tokens, with its image tokenizer.
+
+    The vocabulary is laid out as Show-o's: text ids, `[PAD]`, nine task and boundary tokens, the image codes, and the
+    image mask token last (58,498 ids at full size). The defaults are Show-o's 256-px model on Phi-1.5.
+
+    Args:
+        backbone_config: a `PhiConfig` or its dict; `vocab_size` and `qk_layernorm` are set here.
+        magvit_config: a `MagvitV2Config` or its dict.
+        text_vocab_size: ids of the text tokenizer, 0 .. text_vocab_size - 1.
+        max_text_length: T of the sequence layouts: a text-to-image prompt is cut to T tokens.
+        bos_token_id: begins a text; Show-o uses one id for begin, end and `<|sot|>`/`<|eot|>`.
+        eos_token_id: ends a text and stops decoding.
+    """
+
+    model_type = "uniface"
+    sub_configs: ClassVar[dict[str, type[PreTrainedConfig]]] = {
+        "backbone_config": PhiConfig,
+        "magvit_config": MagvitV2Config,
+    }
+
+    backbone_config: dict | PreTrainedConfig | None = None
+    magvit_config: dict | PreTrainedConfig | None = None
+    text_vocab_size: int = 50295
+    max_text_length: int = 128
+    bos_token_id: int | None = 50256
+    eos_token_id: int | list[int] | None = 50256
+    tie_word_embeddings: bool = False
+
+    def __post_init__(self, **kwargs: object) -> None:
+        if not isinstance(self.magvit_config, PreTrainedConfig):
+            self.magvit_config = MagvitV2Config(**(self.magvit_config or {}))
+        if not isinstance(self.backbone_config, PreTrainedConfig):
+            self.backbone_config = PhiConfig(**(self.backbone_config or {}))
+        # Show-o forces QK-norm on, and resizes Phi's embedding to the joint vocabulary.
+        self.backbone_config.qk_layernorm = True
+        self.backbone_config.vocab_size = self.vocab_size
+        super().__post_init__(**kwargs)
+
+    @property
+    def codebook_size(self) -> int:
+        """Number of image codes."""
+        return self.magvit_config.codebook_size
+
+    @property
+    def num_image_tokens(self) -> int:
+        """N of the sequence layouts: tokens of one square image."""
+        return self.magvit_config.grid_size**2
+
+    @property
+    def image_token_offset(self) -> int:
+        """Id of image code 0."""
+        return self.text_vocab_size + len(SPECIAL_TOKENS)
+
+    @property
+    def mask_token_id(self) -> int:
+        """Id of the image mask token, the last of the vocabulary."""
+        return self.image_token_offset + self.codebook_size
+
+    @property
+    def vocab_size(self) -> int:
+        """Ids in all: text, special tokens, image codes and the mask token."""
+        return self.mask_token_id + 1
+
+    @property
+    def pad_id(self) -> int:
+        """Id of `[PAD]`."""
+        return self.special_id("[PAD]")
+
+    def special_id(self, token: str) -> int:
+        """Id of one of `SPECIAL_TOKENS`, such as `<|mmu|>`."""
+        return self.text_vocab_size + SPECIAL_TOKENS.index(token)
+
+
+__all__ = ["SPECIAL_TOKENS", "UniFaceConfig"]

@@ -1,0 +1,79 @@
+"""Text decoding with a key-value cache: many rows at once, each stopped at its end token."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+
+from uniface_ray.model.masks import additive, attention_rule
+from uniface_ray.model.modeling import UniFaceForConditionalGeneration
+from uniface_ray.model.prompts import left_pad
+
+# Finished rows are taken out of the cache once they are this share of it: each time costs a copy of the rest.
+_COMPACT_AT = 0.25
+
+
+@torch.inference_mode()
+def greedy_text(
+    model: UniFaceForConditionalGeneration,
+    rows: Sequence[Tensor],
+    max_new_tokens: int,
+    stop_id: int | None = None,
+) -> list[list[int]]:
+    """Continue caption and VQA prompts with the most likely token each step (Show-o `mmu_generate`, top_k=1).
+
+    The image prefix and the question are computed once; a step then costs one position a row that is still going.
+
+    Args:
+        model: in eval mode.
+        rows: prompts of any lengths, see `prompts.understanding_ids`.
+        max_new_tokens: most tokens of an answer.
+        stop_id: a row ends at this token, which is not part of its answer; None never ends early.
+
+    Returns:
+        The new token ids of each row, in the order of `rows`.
+    """
+    answers: list[list[int]] = [[] for _ in rows]
+    input_ids = left_pad(rows, model.config.pad_id).to(model.device)
+    cache = DynamicCache(config=model.config.backbone_config)
+    logits = model(
+        input_ids,
+        attention_mask=attention_rule(model.config, input_ids),
+        past_key_values=cache,
+        use_cache=True,
+        logits_to_keep=1,
+    ).logits
+    visible = input_ids != model.config.pad_id
+    alive = torch.arange(len(rows), device=model.device)
+    for step in range(max_new_tokens):
+        token = logits[:, -1].argmax(-1)
+        for row, value in zip(alive.tolist(), token.tolist(), strict=True):
+            if row >= 0:
+                answers[row].append(value)
+        if step + 1 == max_new_tokens:
+            break
+        if stop_id is not None:
+            alive = torch.where(token == stop_id, -1, alive)
+            going = alive >= 0
+            if not bool(going.any()):
+                break
+            if going.float().mean() <= 1 - _COMPACT_AT:
+                kept = going.nonzero()[:, 0]
+                cache.batch_select_indices(kept)
+                alive, token, visible = alive[kept], token[kept], visible[kept]
+        visible = torch.cat([visible, visible.new_ones(len(visible), 1)], dim=1)
+        logits = model(
+            token[:, None],
+            attention_mask=additive(visible[:, None, None], model.dtype),
+            past_key_values=cache,
+            use_cache=True,
+        ).logits
+    return [_without_stop(answer, stop_id) for answer in answers]
+
+
+def _without_stop(answer: list[int], stop_id: int | None) -> list[int]:
+    return answer[:-1] if answer and answer[-1] == stop_id else answer
+
+
+__all__ = ["greedy_text"]

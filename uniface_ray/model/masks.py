@@ -1,0 +1,45 @@
+"""Show-o's attention rules, for whole batches without a loop over rows (training/prompting_utils.py:466-604).
+
+A rule is a boolean tensor, True where a query may see a key. Letters in shapes: B rows, L positions.
+"""
+
+import torch
+from torch import Tensor
+
+from uniface_ray.model.configuration import UniFaceConfig
+
+
+def attention_rule(config: UniFaceConfig, input_ids: Tensor) -> Tensor:
+    """The rule of every row of `input_ids` (B, L), by the task token it holds -> (B, 1, L, L) bool.
+
+    - `<|mmu|>` (caption, VQA): causal, and every query sees all keys up to and including `<|eoi|>`.
+    - `<|t2i|>` (text to image): text is causal; queries from `<|soi|>` to `<|eoi|>` see everything, so text never
+      sees the image and its keys stay the same over all denoising steps.
+    - neither: causal.
+    No query sees a `[PAD]` key, wherever the padding stands.
+    """
+    length = input_ids.shape[1]
+    position = torch.arange(length, device=input_ids.device)
+    rule = (position[:, None] >= position[None, :]).expand(len(input_ids), -1, -1)
+
+    is_understanding = (input_ids == config.special_id("<|mmu|>")).any(1)
+    is_generation = (input_ids == config.special_id("<|t2i|>")).any(1)
+    start = (input_ids == config.special_id("<|soi|>")).int().argmax(1)
+    end = (input_ids == config.special_id("<|eoi|>")).int().argmax(1)
+    up_to_image_end = position <= end[:, None]
+    in_image = up_to_image_end & (position >= start[:, None])
+
+    rule = rule | (is_understanding[:, None] & up_to_image_end)[:, None, :]
+    rule = rule | (is_generation[:, None] & in_image)[:, :, None]
+    return (rule & (input_ids != config.pad_id)[:, None, :])[:, None]
+
+
+def additive(rule: Tensor, dtype: torch.dtype) -> Tensor:
+    """A boolean rule -> what attention adds to its scores: 0, or the lowest finite number of `dtype`.
+
+    Finite, because a padded query sees no key at all, and a row of minus infinities would turn into NaN.
+    """
+    return torch.zeros_like(rule, dtype=dtype).masked_fill(~rule, torch.finfo(dtype).min)
+
+
+__all__ = ["additive", "attention_rule"]

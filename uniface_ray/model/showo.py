@@ -1,0 +1,101 @@
+"""Load Show-o checkpoints by their own key names."""
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from uniface_ray.core.errors import UserError
+from uniface_ray.model.configuration import UniFaceConfig
+from uniface_ray.model.modeling import UniFaceForConditionalGeneration
+
+
+def load(
+    path: str | Path,
+    config: UniFaceConfig,
+    magvit: str | Path,
+    dtype: torch.dtype = torch.float32,
+) -> UniFaceForConditionalGeneration:
+    """A model with the weights of a released Show-o transformer and MAGVIT-v2 tokenizer.
+
+    Args:
+        path: safetensors of the transformer (keys `showo.*`): a file, a sharded checkpoint's index file, or a folder
+            that holds either. float32 and bfloat16 both load.
+        config: sizes that the weights must fit.
+        magvit: safetensors of the tokenizer (keys `encoder.*`, `decoder.*`, `quantize.*`), likewise.
+        dtype: of the model that comes back.
+
+    Returns:
+        The model in eval mode, on the CPU.
+
+    Raises:
+        UserError: a path without weights; a tensor that is missing, surplus or of another shape.
+    """
+    with torch.device("meta"):
+        model = UniFaceForConditionalGeneration(config)
+    weights = {key: tensor.to(dtype) for key, tensor in read_weights(path).items()}
+    for key, tensor in read_weights(magvit).items():
+        weights[f"magvit.{key}"] = tensor.to(dtype) if tensor.is_floating_point() else tensor
+    _check(model, weights, f"{path} and {magvit}")
+    # Rotary tables are not in a checkpoint: they are made again from the config, off the meta device.
+    model.load_state_dict(weights, assign=True)
+    rotary = model.showo.model.rotary_emb
+    model.showo.model.rotary_emb = type(rotary)(config.backbone_config)
+    return model.eval()
+
+
+def read_weights(path: str | Path) -> dict[str, Tensor]:
+    """All tensors of a safetensors checkpoint: a file, an index file of shards, or a folder with either.
+
+    Raises:
+        UserError: nothing to read there.
+    """
+    weights: dict[str, Tensor] = {}
+    for file in _files(Path(path)):
+        try:
+            with safe_open(file, framework="pt") as tensors:
+                weights.update({key: tensors.get_tensor(key) for key in tensors.keys()})  # noqa: SIM118 (not a dict)
+        except Exception as error:
+            raise UserError(
+                f"weights file {file} cannot be read as safetensors ({error}): give a .safetensors file, "
+                "or convert the checkpoint with safetensors.torch.save_file"
+            ) from error
+    return weights
+
+
+def _files(path: Path) -> list[Path]:
+    if path.name.endswith(".index.json"):
+        shards = sorted(set(json.loads(path.read_text())["weight_map"].values()))
+        return [path.parent / shard for shard in shards]
+    if path.is_dir():
+        indexes = sorted(path.glob("*.safetensors.index.json"))
+        files = _files(indexes[0]) if indexes else sorted(path.glob("*.safetensors"))
+    else:
+        files = [path] if path.exists() else []
+    if not files:
+        raise UserError(
+            f"no weights at {path}: give a .safetensors file, a .safetensors.index.json, or a folder that holds one"
+        )
+    return files
+
+
+def _check(model: UniFaceForConditionalGeneration, weights: dict[str, Tensor], origin: str) -> None:
+    expected = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
+    given = {key: tuple(tensor.shape) for key, tensor in weights.items()}
+    faults = [
+        *(f"missing {key} {expected[key]}" for key in sorted(expected.keys() - given.keys())),
+        *(f"surplus {key} {given[key]}" for key in sorted(given.keys() - expected.keys())),
+        *(
+            f"{key} is {given[key]}, config says {expected[key]}"
+            for key in sorted(expected.keys() & given.keys())
+            if expected[key] != given[key]
+        ),
+    ]
+    if faults:
+        shown = "; ".join(faults[:8]) + (f"; and {len(faults) - 8} more" if len(faults) > 8 else "")
+        raise UserError(f"weights of {origin} do not fit the config: {shown}. Give the config these weights belong to.")
+
+
+__all__ = ["load", "read_weights"]
