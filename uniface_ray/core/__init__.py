@@ -1,0 +1,1 @@
+"""Errors, config schemas, storage and the report page. Neither torch nor ray."""

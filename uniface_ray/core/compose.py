@@ -1,0 +1,154 @@
+"""From what the user typed to the settings of a run.
+
+Hydra picks the groups (`source=demo`); the values (`source.path=...`) never pass its parser, so that paths,
+questions and prompts are literal: `=`, commas, quotes, brackets, `$`, `#` and spaces stand for themselves.
+"""
+
+import os
+import re
+from collections.abc import Sequence
+from difflib import get_close_matches
+from types import NoneType
+from typing import Any, get_args
+
+import yaml
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from omegaconf import OmegaConf
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+
+from uniface_ray.core.conf import Group, Setting, conf_folder, groups_of
+from uniface_ray.core.config import JobConfig
+from uniface_ray.core.errors import UserError
+
+_MISSING = {
+    "source.path": "say what to read, as in source.path=s3://bucket/faces/ (or try source=demo)",
+    "sink.path": "say where to write, as in sink.path=out/captions or sink.path=s3://bucket/captions/",
+}
+_WORDS = (
+    ("Input should", "must"),
+    ("String should", "must"),
+    ("Value error, ", ""),
+    (", unable to parse", "\0"),
+)
+
+
+def compose(command: str, overrides: Sequence[str]) -> JobConfig:
+    """The settings of `uniface <command> <overrides>`.
+
+    Args:
+        command: a file of conf/, `caption`.
+        overrides: `group=member` picks a file of a group, `group.setting=value` sets a value. Text is
+            literal; `null` unsets a setting that may be null; lists are written `[a,b]`. Later ones win.
+
+    Raises:
+        UserError: a setting or group member that does not exist, a value of the wrong type or outside its
+            rule, a required setting that is missing. All wrong values are named at once.
+    """
+    groups = {group.name: group for group in groups_of(command)}
+    settings = {setting.name: setting for group in groups.values() for setting in group.settings}
+    picks: list[str] = []
+    values: dict[str, Any] = {}
+    for override in overrides:
+        name, equals, text = override.partition("=")
+        if not equals:
+            raise UserError(f"{override}: a setting is written name=value, as in source.path=faces/")
+        if name in groups:
+            picks.append(_pick(groups[name], text))
+        elif name in settings:
+            values[name] = _value(name, text)
+        else:
+            raise UserError(f"{name}: there is no such setting.{_nearest(name, [*settings, *groups])}")
+    return _validated(_merged(command, picks, values), settings)
+
+
+def _pick(group: Group, member: str) -> str:
+    if member in group.choices:
+        return f"{group.name}={member}"
+    paths = [setting.name for setting in group.settings if setting.name == f"{group.name}.path"]
+    mend = f"; for a path of your own type {paths[0]}={member}" if paths else ""
+    raise UserError(f"{group.name}={member}: there is only {' and '.join(group.choices)} to pick from{mend}")
+
+
+def _value(name: str, text: str) -> Any:
+    """What the schema shall judge: text as typed, or a list of texts; pydantic reads numbers and booleans."""
+    annotation = _field(name).annotation
+    if text == "null" and NoneType in get_args(annotation):
+        return None
+    if annotation is str or get_args(annotation) == (str, NoneType):
+        return text
+    if re.fullmatch(r"[+-]?\d+", text):
+        return int(text)
+    if text.startswith("["):
+        try:
+            # The base loader leaves every item text: a column may be named 1 or true.
+            return yaml.load(text, yaml.BaseLoader)
+        except yaml.YAMLError:
+            raise UserError(f"{name}={text}: this list does not parse; write it as in {name}=[a,b]") from None
+    return text
+
+
+def _field(name: str) -> FieldInfo:
+    group, setting = name.split(".")
+    schema: Any = JobConfig.model_fields[group].annotation
+    field: FieldInfo = schema.model_fields[setting]
+    return field
+
+
+def _merged(command: str, picks: list[str], values: dict[str, Any]) -> dict[str, Any]:
+    """The picked files with the values over them; what the files leave open and nobody gave is absent."""
+    with initialize_config_dir(str(conf_folder()), version_base=None):
+        config = hydra_compose(command, picks)
+    open_settings = OmegaConf.missing_keys(config)
+    merged: Any = OmegaConf.to_container(config, resolve=True)
+    for name in open_settings:
+        group, setting = name.split(".")
+        del merged[group][setting]
+    for name, value in values.items():
+        group, setting = name.split(".")
+        merged[group][setting] = value
+    for group in merged.values():
+        if group.get("path"):
+            group["path"] = _absolute(group["path"])
+    return merged
+
+
+def _absolute(path: str) -> str:
+    """A local path from the root, `~` expanded; anything with a scheme as it is."""
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", path):
+        return path
+    return os.path.abspath(os.path.expanduser(path))
+
+
+def _validated(merged: dict[str, Any], settings: dict[str, Setting]) -> JobConfig:
+    try:
+        return JobConfig.model_validate(merged)
+    except ValidationError as error:
+        # Not chained: pydantic's own text would show the values of secrets.
+        raise UserError("\n".join(_explain(item, settings) for item in error.errors())) from None
+
+
+def _explain(error: ErrorDetails, settings: dict[str, Setting]) -> str:
+    name = ".".join(str(part) for part in error["loc"][:2])
+    if error["type"] == "missing":
+        return f"{name} is missing: {_MISSING.get(name, 'it has no default')}"
+    rule = error["msg"]
+    for theirs, ours in _WORDS:
+        rule = rule.replace(theirs, ours)
+    rule = rule.split("\0")[0].replace("a valid tuple", f"a list, as in {name}=[a,b]")
+    setting = settings.get(name)
+    if setting is None:
+        return f"{name}: {rule}"
+    shown = f"={error['input']}" if _field(name).repr else ""  # secrets are not told
+    return f"{name}{shown}: {rule}. It means: {setting.meaning}; default {setting.default}"
+
+
+def _nearest(name: str, known: Sequence[str]) -> str:
+    near = get_close_matches(name.lstrip("-+~"), known, n=3, cutoff=0.6)
+    return f" Did you mean {_either(near)}?" if near else " All settings: add --help"
+
+
+def _either(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"

@@ -1,0 +1,192 @@
+"""The schema of a run: every setting, its type, its default and its rule. Unknown settings are refused."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+SourceFormat = Literal["auto", "images", "parquet", "jsonl"]
+
+
+class Settings(BaseModel):
+    """One group of settings."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class SourceConfig(Settings):
+    """What to read.
+
+    Attributes:
+        path: folder, file, glob-free s3:// URI, or `package://` for the demo portraits that ship with the package.
+        format: `auto` looks at the file names.
+        image_column: parquet column of encoded image bytes (or Hugging Face's {bytes, path}).
+        uri_column: parquet or JSONL column of image URIs; relative ones are relative to the file that names them.
+        keep_columns: carried through to both outputs.
+    """
+
+    path: str = Field(min_length=1)
+    format: SourceFormat = "auto"
+    image_column: str = "image"
+    uri_column: str = "uri"
+    prompt_column: str = "prompt"
+    question_column: str = "question"
+    keep_columns: tuple[str, ...] = ()
+
+
+class StorageConfig(Settings):
+    """How to reach s3:// paths; what is not set comes from the usual AWS variables.
+
+    Attributes:
+        endpoint: URL of an S3-compatible server; AWS itself where null.
+        anonymous: send no credentials (public buckets).
+        access_key: with `secret_key`, instead of the environment's; never written to the sink.
+        connect_timeout_s: seconds to open a connection.
+        request_timeout_s: seconds without an answer before a request is tried again.
+        attempts: tries of a request that fails for a passing reason.
+    """
+
+    endpoint: str | None = None
+    region: str | None = None
+    anonymous: bool = False
+    access_key: str | None = Field(default=None, repr=False)
+    secret_key: str | None = Field(default=None, repr=False)
+    session_token: str | None = Field(default=None, repr=False)
+    connect_timeout_s: float = Field(default=5.0, gt=0)
+    request_timeout_s: float = Field(default=30.0, gt=0)
+    attempts: int = Field(default=6, ge=1)
+
+    @model_validator(mode="after")
+    def _keys_come_in_pairs(self) -> "StorageConfig":
+        if (self.access_key is None) != (self.secret_key is None):
+            raise ValueError("access_key and secret_key go together: give both or neither")
+        return self
+
+
+class SinkConfig(Settings):
+    """Where to write."""
+
+    path: str = Field(min_length=1)
+
+
+class DecodeConfig(Settings):
+    """Limits of image decoding.
+
+    Attributes:
+        max_bytes: a larger file is rejected as too_large before it is read.
+        max_pixels: an image of more pixels is rejected as too_large before it is decoded.
+        num_cpus: of one decoding task.
+    """
+
+    max_bytes: int = Field(default=64 * 2**20, ge=1)
+    max_pixels: int = Field(default=64_000_000, ge=1)
+    num_cpus: float = Field(default=0.5, gt=0)
+
+
+class TaskConfig(Settings):
+    """What is asked of the model."""
+
+    name: Literal["caption"]
+    question: str = Field(min_length=1)
+    max_new_tokens: int = Field(default=100, ge=1)
+
+
+class ModelConfig(Settings):
+    """Which weights.
+
+    Attributes:
+        name: for the outputs' `model` column.
+        path: folder with config.json, safetensors and tokenizer.
+    """
+
+    name: str = Field(min_length=1)
+    path: str = Field(min_length=1)
+
+
+def _replica_range(value: Any) -> Any:
+    return (value, value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+class EngineConfig(Settings):
+    """How replicas run.
+
+    Attributes:
+        batch_size: rows that go through the model together.
+        replicas: a number, or [min, max] to autoscale between.
+        device: `auto` takes a GPU where there is one; `cpu`, `cuda`, `cuda:1`.
+        dtype: `auto` is float32 on a CPU and bfloat16 on a GPU.
+        num_cpus: of one replica.
+        num_gpus: of one replica, fractions allowed; null is 1 on a GPU and 0 on a CPU.
+        threads: torch threads of one replica; null shares the machine's cores among the replicas.
+    """
+
+    batch_size: int = Field(default=64, ge=1)
+    replicas: Annotated[tuple[int, int], BeforeValidator(_replica_range)] = (1, 1)
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    num_cpus: float = Field(default=1.0, ge=0)
+    num_gpus: float | None = Field(default=None, ge=0)
+    threads: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _replicas_in_order(self) -> "EngineConfig":
+        low, high = self.replicas
+        if not 1 <= low <= high:
+            raise ValueError(f"replicas is [{low}, {high}], but needs 1 <= min <= max")
+        return self
+
+
+class RunConfig(Settings):
+    """The run itself.
+
+    Attributes:
+        seed: every row's seed derives from it.
+        limit: take this many rows of the source; null for all.
+        dry_run: list and plan only.
+        chunk_rows: rows that are read, captioned and committed together; a dead run repeats at most those in flight.
+        progress_every_s: seconds between progress lines and rewrites of progress.json.
+    """
+
+    seed: int = Field(default=0, ge=0)
+    limit: int | None = Field(default=None, ge=1)
+    dry_run: bool = False
+    chunk_rows: int = Field(default=256, ge=1)
+    progress_every_s: float = Field(default=5.0, gt=0)
+
+
+class ClusterConfig(Settings):
+    """Where Ray runs.
+
+    Attributes:
+        address: `auto` joins the cluster of RAY_ADDRESS, else starts a local Ray; `local`, or a cluster's address.
+        num_cpus: logical CPUs of a local Ray; null is the machine's, at least 4.
+    """
+
+    address: str = "auto"
+    num_cpus: int | None = Field(default=None, ge=1)
+
+
+class ReportConfig(Settings):
+    """report.html.
+
+    Attributes:
+        images: false keeps faces out of the report.
+        samples: results on the contact sheet.
+    """
+
+    images: bool = True
+    samples: int = Field(default=40, ge=0)
+
+
+class JobConfig(Settings):
+    """All settings of one run."""
+
+    source: SourceConfig
+    sink: SinkConfig
+    task: TaskConfig
+    model: ModelConfig
+    storage: StorageConfig = StorageConfig()
+    decode: DecodeConfig = DecodeConfig()
+    engine: EngineConfig = EngineConfig()
+    run: RunConfig = RunConfig()
+    cluster: ClusterConfig = ClusterConfig()
+    report: ReportConfig = ReportConfig()

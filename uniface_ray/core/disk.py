@@ -1,0 +1,116 @@
+"""Files of a local disk, by absolute path."""
+
+import os
+import shutil
+import stat
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from uuid import uuid4
+
+import pyarrow as pa
+
+from uniface_ray.core.errors import UserError
+
+
+class Disk:
+    """The same methods as `s3.Bucket`."""
+
+    def read(self, path: str) -> bytes:
+        return Path(path).read_bytes()
+
+    def write(self, path: str, data: bytes) -> None:
+        """Whole or not at all: a temporary file beside the target, flushed to the disk, renamed over it."""
+        folder = os.path.dirname(path)
+        os.makedirs(folder, exist_ok=True)
+        temporary = os.path.join(folder, f".writing-{uuid4().hex}")
+        try:
+            with open(temporary, "xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(temporary)
+            raise
+        _sync_folder(folder)
+
+    def size(self, path: str) -> int | None:
+        """Bytes of a regular file; None where there is no such file."""
+        try:
+            status = os.stat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return status.st_size if stat.S_ISREG(status.st_mode) else None
+
+    def is_folder(self, path: str) -> bool:
+        return os.path.isdir(path)
+
+    def delete(self, path: str) -> None:
+        with suppress(FileNotFoundError, NotADirectoryError):
+            os.unlink(path)
+
+    def delete_folder(self, path: str) -> None:
+        with suppress(FileNotFoundError, NotADirectoryError):
+            shutil.rmtree(path)
+
+    def list(self, path: str, recursive: bool) -> Iterator[tuple[str, int, float]]:
+        """(path relative to `path`, bytes, modification time in Unix seconds) of every file, in no order.
+
+        Links are followed; a link to nothing is listed with 0 bytes, so that it is told rather than lost.
+
+        Raises:
+            OSError: a folder inside cannot be read.
+            UserError: a name is not UTF-8, so no table can hold it.
+        """
+        seen: set[tuple[int, int]] = set()
+        for folder, folders, names in os.walk(path, onerror=_raise, followlinks=True):
+            status = os.stat(folder)
+            if (status.st_dev, status.st_ino) in seen:  # a link back to a folder above
+                folders.clear()
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            folders.sort()
+            for name in names:
+                full = os.path.join(folder, name)
+                _check_name(full)
+                found = _stat(full)
+                if stat.S_ISREG(found.st_mode) or stat.S_ISLNK(found.st_mode):
+                    size = found.st_size if stat.S_ISREG(found.st_mode) else 0
+                    yield os.path.relpath(full, path), size, found.st_mtime
+            if not recursive:
+                return
+
+    def open_input(self, path: str) -> pa.NativeFile:
+        return pa.OSFile(path)
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _stat(path: str) -> os.stat_result:
+    try:
+        return os.stat(path)
+    except OSError:
+        return os.lstat(path)
+
+
+def _check_name(path: str) -> None:
+    try:
+        path.encode()
+    except UnicodeEncodeError as error:
+        raise UserError(
+            f"file {os.fsencode(path)!r} has a name that is not UTF-8, which no table can hold: rename it"
+        ) from error
+
+
+def _sync_folder(folder: str) -> None:
+    """Make a rename outlive a power cut; some filesystems cannot, and need not."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,1 @@
+"""What rows look like: sources and image decoding."""

@@ -1,0 +1,52 @@
+"""A folder of image files: one file, one row."""
+
+from collections.abc import Iterator, Sequence
+
+import pyarrow as pa
+
+from uniface_ray.core.config import DecodeConfig, SourceConfig
+from uniface_ray.core.errors import UserError
+from uniface_ray.core.records import RejectError, Row, RowRef, row_id_of
+from uniface_ray.core.storage import FileEntry, check_size
+from uniface_ray.data.fetching import fetch_rows
+from uniface_ray.data.listing import DataFiles
+from uniface_ray.data.slices import Slice
+
+
+class ImagesSource:
+    """See `slices.Source`."""
+
+    format = "images"
+
+    def __init__(self, files: DataFiles, source: SourceConfig, decode: DecodeConfig) -> None:
+        self._files = files
+        self._source = source
+        self._max_bytes = decode.max_bytes
+
+    def check(self) -> None:
+        if self._source.keep_columns:
+            raise UserError(
+                f"source.keep_columns is {list(self._source.keep_columns)}, but image files have no columns: "
+                "leave it empty, or give a table (parquet, JSONL) that names the images"
+            )
+        self._files.entries()
+
+    def kept(self) -> pa.Schema:
+        return pa.schema([])
+
+    def files(self) -> Iterator[FileEntry]:
+        return iter(self._files.entries())
+
+    def slices(self, file: FileEntry, rows: int) -> Iterator[Slice]:
+        yield Slice(file.name, start=0, count=1, size=file.size)
+
+    def read(self, slices: Sequence[Slice]) -> Iterator[Row]:
+        return fetch_rows(map(self._row, slices), self._files.folder.storage, self._max_bytes)
+
+    def _row(self, piece: Slice) -> Row:
+        row = Row(RowRef(row_id_of(piece.path, 0), self._files.uri(piece.path)))
+        try:
+            check_size(row.ref.uri, piece.size, self._max_bytes)  # known from the listing: no request for it
+        except RejectError as error:
+            row.reject = error.at("read")
+        return row

@@ -1,0 +1,191 @@
+"""Parquet files with a column of encoded images, or of their URIs."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from uniface_ray.core.config import DecodeConfig, SourceConfig
+from uniface_ray.core.errors import UserError
+from uniface_ray.core.records import Reject, RejectError, RejectKind, Row, RowRef, row_id_of
+from uniface_ray.core.storage import FileEntry, check_size, explain, is_storage_failure, reject_of
+from uniface_ray.data.fetching import fetch_rows
+from uniface_ray.data.listing import DataFiles
+from uniface_ray.data.slices import Slice, cannot_count, check_unchanged, rejected_rows
+from uniface_ray.data.uris import resolve
+
+# Rows decoded at a time and bytes read at a time: a row group may be larger than memory.
+_BATCH_ROWS = 16
+_BUFFER_BYTES = 4 * 2**20
+_ERRORS = (pa.ArrowException, OSError, ValueError, KeyError)
+
+
+class ParquetSource:
+    """See `slices.Source`.
+
+    Rows start anywhere in a row group, and what stands before them in it is read over: files whose row groups
+    hold about `run.chunk_rows` rows read fastest. Memory holds a page or two of a column at a time.
+    """
+
+    format = "parquet"
+
+    def __init__(self, files: DataFiles, source: SourceConfig, decode: DecodeConfig) -> None:
+        self._files = files
+        self._source = source
+        self._max_bytes = decode.max_bytes
+
+    def check(self) -> None:
+        for file in self._files.entries():
+            uri = self._files.uri(file.name)
+            try:
+                with self._files.folder.open_input(file.name) as handle:
+                    schema = pq.read_schema(handle)
+            except _ERRORS as error:
+                if is_storage_failure(error):
+                    raise explain(error, "source.path", uri) from error
+                continue  # one bad file is a reject of the run, not a mistake of the settings
+            self._columns(schema, uri)
+            return
+        raise UserError(
+            f"source.path is {self._files.folder.uri!r}, but none of its parquet files can be read as parquet "
+            f"(the last is {uri}): mend them, or correct the path"
+        )
+
+    def kept(self) -> pa.Schema:
+        with self._files.folder.open_input(self._files.entries()[0].name) as handle:
+            schema = pq.read_schema(handle)
+        return pa.schema([schema.field(name) for name in self._source.keep_columns])
+
+    def files(self) -> Iterator[FileEntry]:
+        return iter(self._files.entries())
+
+    def slices(self, file: FileEntry, rows: int) -> Iterator[Slice]:
+        try:
+            with self._files.folder.open_input(file.name) as handle:
+                total = pq.read_metadata(handle).num_rows
+        except FileNotFoundError:
+            total = 1
+        except _ERRORS as error:
+            if is_storage_failure(error):
+                raise cannot_count(self._files.uri(file.name), error) from error
+            total = 1
+        for start in range(0, total, rows):
+            yield Slice(file.name, start, min(rows, total - start), size=file.size)
+
+    def read(self, slices: Sequence[Slice]) -> Iterator[Row]:
+        rows = (row for piece in slices for row in self._rows(piece))
+        return fetch_rows(rows, self._files.folder.storage, self._max_bytes)
+
+    def _rows(self, piece: Slice) -> Iterator[Row]:
+        position = piece.start
+        uri = self._files.uri(piece.path)
+        try:
+            for record in self._records(piece):
+                yield self._row(piece.path, position, record)
+                position += 1
+            error = RejectError(RejectKind.NOT_FOUND, f"{uri} has no row {position}")
+        except RejectError as known:
+            error = known
+        except UserError as cause:  # this file's columns are others than those of the file that was checked
+            error = RejectError(RejectKind.BAD_REQUEST, str(cause))
+        except _ERRORS as cause:
+            error = RejectError(RejectKind.UNSUPPORTED_FORMAT, f"{uri} cannot be read as parquet: {cause}")
+            if is_storage_failure(cause):
+                error = reject_of(cause, uri)
+        yield from rejected_rows(piece, uri, range(position, piece.start + piece.count), error)
+
+    def _records(self, piece: Slice) -> Iterator[dict[str, Any]]:
+        """The slice's rows as {column: pyarrow scalar}."""
+        with self._files.folder.open_input(piece.path) as handle:
+            check_unchanged(piece, self._files.uri(piece.path), handle.size())
+            file = pq.ParquetFile(handle, buffer_size=_BUFFER_BYTES, pre_buffer=False)
+            columns = self._columns(file.schema_arrow, self._files.uri(piece.path))
+            groups, skip = _groups_of(file.metadata, piece)
+            left = piece.count
+            for batch in file.iter_batches(_BATCH_ROWS, row_groups=groups, columns=columns):
+                wanted = batch.slice(skip, left)
+                skip = max(0, skip - len(batch))
+                left -= len(wanted)
+                for i in range(len(wanted)):
+                    yield {name: wanted.column(name)[i] for name in columns}
+                if not left:
+                    return
+
+    def _row(self, path: str, position: int, record: dict[str, Any]) -> Row:
+        row = Row(RowRef(row_id_of(path, position), self._files.uri(path)))
+        try:
+            row.kept = {name: record[name].as_py() for name in self._source.keep_columns}
+            if self._source.image_column in record:
+                data, uri = _image_of(record[self._source.image_column])
+            else:
+                data, uri = None, record[self._source.uri_column].as_py()
+            if data is not None:
+                check_size(row.ref.uri, len(data), self._max_bytes)
+                row.data = data
+            elif uri:
+                row.ref = RowRef(row.ref.row_id, resolve(uri, row.ref.uri))
+            else:
+                raise RejectError(RejectKind.BAD_REQUEST, f"row {position} of {row.ref.uri} has no image")
+        except RejectError as error:
+            row.reject = error.at("read")
+        except (ValueError, OverflowError) as error:  # text that is no UTF-8, a date beyond Python's
+            row.reject = Reject(RejectKind.BAD_REQUEST, f"row {position} of {row.ref.uri}: {error}", "read")
+        return row
+
+    def _columns(self, schema: pa.Schema, uri: str) -> list[str]:
+        """The columns to read: the images' (bytes, else URIs) first.
+
+        Raises:
+            UserError: a column is missing or holds something else.
+        """
+        source = self._source
+        there = ", ".join(f"{field.name} ({field.type})" for field in schema)
+        missing = [name for name in source.keep_columns if name not in schema.names]
+        if missing:
+            raise UserError(f"source.keep_columns names {missing}, but the columns of {uri} are: {there}")
+        if source.image_column in schema.names and _holds_images(schema.field(source.image_column).type):
+            image = source.image_column
+        elif source.uri_column in schema.names and _holds_text(schema.field(source.uri_column).type):
+            image = source.uri_column
+        else:
+            raise UserError(
+                f"source.image_column is {source.image_column!r} and source.uri_column is "
+                f"{source.uri_column!r}, but {uri} has neither an image column of that name (binary, or a struct "
+                "of bytes and path) nor a URI column of that name (string). "
+                f"Its columns are: {there}. Set one of the two to the column with the images"
+            )
+        return list(dict.fromkeys([image, *source.keep_columns]))
+
+
+def _groups_of(metadata: pq.FileMetaData, piece: Slice) -> tuple[list[int], int]:
+    """The row groups that a slice touches, and how many rows of the first to pass over."""
+    groups: list[int] = []
+    skip = first = 0
+    for group in range(metadata.num_row_groups):
+        end = first + metadata.row_group(group).num_rows
+        if first < piece.start + piece.count and end > piece.start:
+            if not groups:
+                skip = piece.start - first
+            groups.append(group)
+        first = end
+    return groups, skip
+
+
+def _image_of(value: Any) -> tuple[bytes | None, str | None]:
+    """The bytes of an image cell, or the path it gives instead."""
+    cell = value.as_py()
+    return (cell.get("bytes"), cell.get("path")) if isinstance(cell, dict) else (cell, None)
+
+
+def _holds_images(kind: pa.DataType) -> bool:
+    if pa.types.is_struct(kind):
+        names = [kind.field(i).name for i in range(kind.num_fields)]
+        return "bytes" in names and _holds_images(kind.field("bytes").type)
+    return any(test(kind) for test in (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view))
+
+
+def _holds_text(kind: pa.DataType) -> bool:
+    if pa.types.is_dictionary(kind):
+        return _holds_text(kind.value_type)
+    return any(test(kind) for test in (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view))

@@ -1,0 +1,90 @@
+"""What every source gives: files, slices of them, and rows."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import pyarrow as pa
+
+from uniface_ray.core.errors import StoppedError
+from uniface_ray.core.records import RejectError, RejectKind, Row, RowRef, row_id_of
+from uniface_ray.core.storage import FileEntry
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """A run of rows of one file. It is small whatever the rows hold: a plan stores it instead of them.
+
+    Attributes:
+        path: of the file, relative to `source.path`; the file's own name where that is a single file.
+        start: position in the file of the first row; 0 for an image file, the line number (from 0) in JSONL.
+        count: rows.
+        offset: bytes before the first row, in JSONL; else 0.
+        size: bytes of the file when it was listed, to notice a change.
+    """
+
+    path: str
+    start: int
+    count: int
+    offset: int = 0
+    size: int = 0
+
+
+class Source(Protocol):
+    """Where rows come from. It pickles small: the listing stays behind.
+
+    Attributes:
+        format: `images`, `parquet` or `jsonl`.
+    """
+
+    format: str
+
+    def check(self) -> None:
+        """Look at the source's listing and first file.
+
+        Raises:
+            UserError: nothing there, no rights, no data files, a column that is missing.
+        """
+        ...
+
+    def kept(self) -> pa.Schema:
+        """Types of `source.keep_columns`, in their order."""
+        ...
+
+    def files(self) -> Iterator[FileEntry]:
+        """Each data file once, sorted by name."""
+        ...
+
+    def slices(self, file: FileEntry, rows: int) -> Iterator[Slice]:
+        """A file's rows in order, in runs of `rows` or (at the end) fewer.
+
+        A file that is gone or that makes no sense counts as one row, which `read` rejects with the reason.
+
+        Raises:
+            StoppedError: the storage failed.
+        """
+        ...
+
+    def read(self, slices: Sequence[Slice]) -> Iterator[Row]:
+        """The slices' rows in order. A row that cannot be read comes with a reject; nothing is raised."""
+        ...
+
+
+def cannot_count(uri: str, error: Exception) -> StoppedError:
+    """The storage failed while a file's rows were counted: nothing is known to be wrong with the file."""
+    return StoppedError(f"cannot count the rows of {uri} ({error}): the same command goes on once the storage answers")
+
+
+def check_unchanged(piece: Slice, uri: str, size: int) -> None:
+    """Raise the RejectError of rows whose file is no longer the one that was planned."""
+    if size != piece.size:
+        raise RejectError(
+            RejectKind.FETCH_FAILED,
+            f"{uri} has changed since it was listed ({piece.size:,} bytes then, {size:,} now): its rows may be others",
+        )
+
+
+def rejected_rows(piece: Slice, uri: str, positions: Iterable[int], error: RejectError) -> Iterator[Row]:
+    """A row for each position that could not be read, all for the same reason."""
+    for position in positions:
+        yield Row(RowRef(row_id_of(piece.path, position), uri), reject=error.at("read"))

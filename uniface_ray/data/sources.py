@@ -1,0 +1,24 @@
+"""Open what `source.path` names."""
+
+from uniface_ray.core.config import DecodeConfig, SourceConfig, StorageConfig
+from uniface_ray.data.images_source import ImagesSource
+from uniface_ray.data.jsonl_source import JsonlSource
+from uniface_ray.data.listing import DataFiles
+from uniface_ray.data.parquet_source import ParquetSource
+from uniface_ray.data.slices import Source
+
+
+def open_source(source: SourceConfig, storage: StorageConfig, decode: DecodeConfig) -> Source:
+    """The source of a run. Open it once and send it to workers by pickle: opening asks the storage.
+
+    Raises:
+        UserError: nothing at the path, no rights, no answer, or files that leave `format=auto` open.
+    """
+    files = DataFiles(source, storage)
+    match files.format:
+        case "images":
+            return ImagesSource(files, source, decode)
+        case "parquet":
+            return ParquetSource(files, source, decode)
+        case _:
+            return JsonlSource(files, source, decode)

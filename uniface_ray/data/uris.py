@@ -1,0 +1,28 @@
+"""URIs that a table gives for its images."""
+
+import posixpath
+
+from uniface_ray.core.errors import UserError
+from uniface_ray.core.records import RejectError, RejectKind
+from uniface_ray.core.storage import absolute
+
+
+def resolve(uri: str, table: str) -> str:
+    """The absolute path or s3:// URI of an image.
+
+    Args:
+        uri: absolute path, s3:// or file:// URI, or a path relative to the folder of `table`.
+        table: address of the file that names it.
+
+    Raises:
+        RejectError: an address of another kind, or text that is none.
+    """
+    try:
+        uri.encode()  # half a surrogate pair is no text
+        if uri.startswith("/") or "://" in uri:
+            return absolute(uri)
+        scheme, _, folder = table.rpartition("/")[0].rpartition("://")
+        path = posixpath.normpath(f"{folder}/{uri}")  # S3 has no `..`
+        return f"{scheme}://{path}" if scheme else path
+    except (UserError, ValueError) as error:
+        raise RejectError(RejectKind.BAD_REQUEST, str(error)) from error
