@@ -1,0 +1,1 @@
+"""One replica: requests in, results out. No ray."""
