@@ -1,0 +1,1 @@
+"""Ray Data: plan, read, decode, replicas, commit; resume, rejects, progress, manifest."""

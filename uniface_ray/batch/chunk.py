@@ -1,0 +1,166 @@
+"""A chunk between two Ray stages: one Arrow table in the Arrow IPC format.
+
+A chunk travels as a single cell of a Ray Data row. Ray Data may split and merge blocks, but never a cell: so a chunk
+stays whole from read to commit, whatever its bytes, and GPU stages may ask for `batch_size=1` of it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from uniface_ray.core.records import Reject, RejectKind, Row, RowRef
+from uniface_ray.tasks.answer import Answer
+from uniface_ray.tasks.base import Task
+
+_REJECT = [
+    ("error_kind", pa.string()),
+    ("error_message", pa.string()),
+    ("stage", pa.string()),
+    ("attempts", pa.int32()),
+]
+
+
+@dataclass(slots=True)
+class Chunk:
+    """Rows that are read, answered and committed together.
+
+    Attributes:
+        number: of the chunk in the plan.
+        rows: in the order of the plan.
+        seconds: time that each stage took.
+    """
+
+    number: int
+    rows: list[Row]
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+def pack_rows(chunk: Chunk, kept: pa.Schema, image_size: int) -> bytes:
+    """The chunk before it is answered: encoded bytes after `read`, pixels after `decode`."""
+    rows = chunk.rows
+    table = pa.table(
+        {
+            "row_id": pa.array([row.ref.row_id for row in rows], pa.int64()),
+            "uri": pa.array([row.ref.uri for row in rows], pa.string()),
+            "data": pa.array([row.data for row in rows], pa.large_binary()),
+            "pixels": pa.array(
+                [None if row.pixels is None else row.pixels.tobytes() for row in rows],
+                pa.binary(3 * image_size**2),
+            ),
+            **_kept_column([row.kept for row in rows], kept),
+            **_reject_columns([row.reject for row in rows]),
+        }
+    )
+    return _to_ipc(table, chunk)
+
+
+def unpack_rows(payload: pa.Buffer | bytes, image_size: int) -> Chunk:
+    """The chunk of `pack_rows`; pixels are views into `payload`."""
+    table, number, seconds = _from_ipc(payload)
+    rows = [
+        Row(
+            RowRef(values["row_id"], values["uri"]),
+            data=values["data"],
+            pixels=_pixels(values["pixels"], image_size),
+            kept=values.get("kept") or {},
+            reject=_reject(values),
+        )
+        for values in table.to_pylist()
+    ]
+    return Chunk(number, rows, seconds)
+
+
+def pack_answers(chunk: Chunk, answers: Sequence[Answer], task: Task, model: str, kept: pa.Schema) -> bytes:
+    """The chunk after it is answered: its output rows, and its rejects with a null in the task's columns."""
+    outputs = [(answer, values) for answer in answers for values in answer.rows or ([{}] if answer.reject else [])]
+    several = [answer.row.ref.row_id if len(answer.rows) > 1 else None for answer, _ in outputs]
+    table = pa.table(
+        {
+            "row_id": pa.array([answer.row.ref.row_id for answer, _ in outputs], pa.int64()),
+            "parent_id": pa.array(several, pa.int64()),
+            "uri": pa.array([answer.row.ref.uri for answer, _ in outputs], pa.string()),
+            "task": pa.array([task.name] * len(outputs), pa.string()),
+            "model": pa.array([model] * len(outputs), pa.string()),
+            "seed": pa.array([answer.seed for answer, _ in outputs], pa.int64()),
+            **{column.name: pa.array([v.get(column.name) for _, v in outputs], column.type) for column in task.columns},
+            **_kept_column([answer.row.kept for answer, _ in outputs], kept),
+            **_reject_columns([answer.reject for answer, _ in outputs]),
+        }
+    )
+    return _to_ipc(table, chunk)
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A chunk ready to be written.
+
+    Attributes:
+        number: of the chunk.
+        ok: rows that worked, with the columns of their output file.
+        rejected: the rest, likewise.
+        seconds: time that each stage took.
+    """
+
+    number: int
+    ok: pa.Table
+    rejected: pa.Table
+    seconds: dict[str, float]
+
+
+def unpack_answers(payload: pa.Buffer | bytes, task: Task) -> Answered:
+    """The chunk of `pack_answers`, split into its two outputs."""
+    table, number, seconds = _from_ipc(payload)
+    if "kept" in table.column_names:
+        # As columns of their own in the outputs; a struct in between, so that no name can clash.
+        kept = table["kept"].combine_chunks()
+        table = table.drop_columns("kept")
+        for index, column in enumerate(kept.type):
+            table = table.append_column(column.name, kept.field(index))
+    is_reject = pc.is_valid(table["error_kind"])
+    ok = table.filter(pc.invert(is_reject)).drop_columns([name for name, _ in _REJECT])
+    rejected = table.filter(is_reject).drop_columns(task.columns.names)
+    return Answered(number, ok, rejected, seconds)
+
+
+def _kept_column(values: Sequence[dict[str, Any]], kept: pa.Schema) -> dict[str, pa.Array]:
+    return {"kept": pa.array(values, pa.struct(list(kept)))} if len(kept) else {}
+
+
+def _reject_columns(rejects: Sequence[Reject | None]) -> dict[str, pa.Array]:
+    values = [
+        (None, None, None, None) if one is None else (one.kind.value, one.message, one.stage, one.attempts)
+        for one in rejects
+    ]
+    return {name: pa.array([row[i] for row in values], dtype) for i, (name, dtype) in enumerate(_REJECT)}
+
+
+def _reject(values: dict[str, Any]) -> Reject | None:
+    if values["error_kind"] is None:
+        return None
+    return Reject(RejectKind(values["error_kind"]), values["error_message"], values["stage"], values["attempts"])
+
+
+def _pixels(data: bytes | None, size: int) -> np.ndarray[Any, np.dtype[np.uint8]] | None:
+    return None if data is None else np.frombuffer(data, np.uint8).reshape(3, size, size)
+
+
+def _to_ipc(table: pa.Table, chunk: Chunk) -> bytes:
+    facts = {
+        "chunk": str(chunk.number),
+        **{f"s:{stage}": repr(seconds) for stage, seconds in chunk.seconds.items()},
+    }
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema.with_metadata(facts)) as writer:
+        writer.write_table(table)
+    return sink.getvalue().to_pybytes()
+
+
+def _from_ipc(payload: pa.Buffer | bytes) -> tuple[pa.Table, int, dict[str, float]]:
+    table = pa.ipc.open_stream(payload).read_all()
+    facts = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
+    seconds = {key[2:]: float(value) for key, value in facts.items() if key.startswith("s:")}
+    return table.replace_schema_metadata(None), int(facts["chunk"]), seconds

@@ -1,0 +1,90 @@
+"""Joining a Ray cluster, or starting one on this machine."""
+
+import os
+import secrets
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from uniface_ray.core.config import JobConfig
+from uniface_ray.core.errors import UserError
+
+_LEAST_CPUS = 4  # reads, decoding and commits need room beside a replica, on two cores too
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """What the run has to work with."""
+
+    local: bool
+    address: str
+    cpus: float
+    gpus: float
+
+
+def joins_cluster(config: JobConfig) -> bool:
+    """Whether the run joins a cluster that is there already."""
+    return _address(config) != "local"
+
+
+def connect(config: JobConfig) -> Cluster:
+    """Join the cluster of `cluster.address` or RAY_ADDRESS, else start a local Ray.
+
+    Raises:
+        UserError: no cluster answers there, or it refuses the token.
+    """
+    address = _address(config)
+    local = address == "local"
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # it writes past Python's logging; errors come as exceptions
+    if local:
+        _protect()
+    import ray
+
+    options = {"logging_level": "ERROR", "log_to_driver": False}
+    try:
+        with _quiet_stderr():
+            if local:
+                cpus = config.cluster.num_cpus or max(_LEAST_CPUS, os.cpu_count() or 1)
+                ray.init(address="local", num_cpus=cpus, include_dashboard=False, **options)
+            else:
+                ray.init(address=address, **options)
+    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        if local:
+            raise
+        raise UserError(
+            f"no Ray cluster answers at {address!r} (from cluster.address or RAY_ADDRESS): {error}. Start one with "
+            "`ray start --head`, correct the address, or use cluster.address=local; if it wants a token, set "
+            "RAY_AUTH_MODE=token and RAY_AUTH_TOKEN"
+        ) from error
+    resources = ray.cluster_resources()
+    return Cluster(local, address, resources.get("CPU", 0.0), resources.get("GPU", 0.0))
+
+
+def _address(config: JobConfig) -> str:
+    address = config.cluster.address
+    return os.environ.get("RAY_ADDRESS") or "local" if address == "auto" else address
+
+
+@contextmanager
+def _quiet_stderr() -> Iterator[None]:
+    """Ray's backend tells on stderr that it was told to be quiet. Python's own errors are raised, not printed."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def _protect() -> None:
+    """Give a Ray of our own a token of its own, in memory: other users of the machine cannot run code in it."""
+    if os.environ.get("RAY_AUTH_MODE") or "ray" in sys.modules:
+        return  # the user has decided, or somebody started Ray before
+    os.environ["RAY_AUTH_MODE"] = "token"
+    if not os.environ.get("RAY_AUTH_TOKEN_PATH"):
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))

@@ -1,0 +1,117 @@
+"""Commit: a chunk's two parquet files under their fixed names, then its marker.
+
+The order is what makes a run exactly-once: a chunk without a marker is done again over the same names, so whatever a
+dead run left between the first file and the marker is replaced.
+"""
+
+import hashlib
+import json
+from collections import Counter
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from uniface_ray.batch.chunk import Answered
+from uniface_ray.batch.layout import OK, REJECTED, marker_name, part_name
+from uniface_ray.core.errors import UniFaceError
+from uniface_ray.core.storage import Folder
+
+
+@dataclass(frozen=True, slots=True)
+class OutputFile:
+    """A file of the output, as markers and the manifest name it."""
+
+    name: str
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Marker:
+    """`checkpoint/<chunk>.json`: the chunk is done.
+
+    Attributes:
+        chunk: its number.
+        input: rows of the plan in it.
+        ok: of them, those that worked.
+        rejected: of them, the rest.
+        rows_out: rows of the ok file.
+        rejects_by_kind: rejected, by `error_kind`.
+        files: the output files that have rows.
+        seconds: time that each stage took.
+        attempt: of the run that did it.
+        committed_at: ISO 8601.
+    """
+
+    chunk: int
+    input: int
+    ok: int
+    rejected: int
+    rows_out: int
+    rejects_by_kind: dict[str, int]
+    files: list[OutputFile]
+    seconds: dict[str, float]
+    attempt: int
+    committed_at: str
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> "Marker":
+        values = json.loads(text)
+        return cls(**{**values, "files": [OutputFile(**file) for file in values["files"]]})
+
+
+def commit(sink: Folder, chunk: Answered, planned: int, attempt: int) -> Marker:
+    """Write a chunk's files and its marker.
+
+    Args:
+        sink: of the run.
+        chunk: its output rows.
+        planned: rows that the plan has for it.
+        attempt: of this run.
+
+    Raises:
+        UniFaceError: rows came out that did not go in, or the other way round; nothing is written then.
+    """
+    parents = chunk.ok["parent_id"].fill_null(-1)
+    worked = len(parents.filter(pa.compute.equal(parents, -1))) + len(set(parents.to_pylist()) - {-1})
+    if worked + chunk.rejected.num_rows != planned:
+        raise UniFaceError(
+            f"chunk {chunk.number} has {planned} rows in the plan, but {worked} ok and {chunk.rejected.num_rows} "
+            "rejected rows came out: nothing of it was written"
+        )
+    files = [
+        file
+        for folder, table in ((OK, chunk.ok), (REJECTED, chunk.rejected))
+        if (file := _put(sink, part_name(folder, chunk.number), table))
+    ]
+    marker = Marker(
+        chunk=chunk.number,
+        input=planned,
+        ok=worked,
+        rejected=chunk.rejected.num_rows,
+        rows_out=chunk.ok.num_rows,
+        rejects_by_kind=dict(Counter(chunk.rejected["error_kind"].to_pylist())),
+        files=files,
+        seconds={stage: round(seconds, 4) for stage, seconds in chunk.seconds.items()},
+        attempt=attempt,
+        committed_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+    )
+    sink.write(marker_name(chunk.number), marker.to_json().encode())
+    return marker
+
+
+def _put(sink: Folder, name: str, table: pa.Table) -> OutputFile | None:
+    if not table.num_rows:
+        # An earlier, unfinished try may have had rows here.
+        sink.delete(name)
+        return None
+    buffer = pa.BufferOutputStream()
+    pq.write_table(table, buffer, compression="zstd")
+    data = buffer.getvalue().to_pybytes()
+    sink.write(name, data)
+    return OutputFile(name, len(data), hashlib.sha256(data).hexdigest())

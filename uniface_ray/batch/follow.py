@@ -1,0 +1,167 @@
+"""Following the pipeline: markers in, progress out, and a good end when somebody asks for one."""
+
+import queue
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from uniface_ray.batch.commit import Marker
+from uniface_ray.batch.interrupts import Asked
+from uniface_ray.batch.layout import PROGRESS
+from uniface_ray.batch.manifest import Tally, now
+from uniface_ray.batch.view import View
+from uniface_ray.core.errors import UniFaceError
+from uniface_ray.core.progress import Progress, RateMeter, RunState
+from uniface_ray.core.report_data import Point
+from uniface_ray.core.storage import Folder
+
+_LOOK_EVERY_S = 0.25
+_GRACE_S = 30.0  # for the chunks under way when somebody asks the run to end
+
+
+class Workers(Protocol):
+    """What can be asked of the workers (`monitor.Monitor`, wherever it lives)."""
+
+    def stop(self) -> None: ...
+
+    def snapshot(self) -> tuple[int, int, int]: ...
+
+
+@dataclass(slots=True)
+class Course:
+    """How a run goes: what its markers add up to, and its pace.
+
+    Attributes:
+        tally: of this run and of earlier ones on the same sink.
+        started_s: of the monotonic clock.
+        timeline: rows done over time, for the report.
+        most_replicas: that were up at once.
+        meter: of the pace since the first replica was up: starting Ray and loading weights says nothing of the rows.
+    """
+
+    tally: Tally
+    started_s: float = field(default_factory=time.monotonic)
+    timeline: list[Point] = field(default_factory=list)
+    replicas_busy: int = 0
+    replicas: int = 0
+    most_replicas: int = 0
+    meter: RateMeter = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.meter = RateMeter(self.started_s)
+
+    def begin(self) -> None:
+        """Rows are about to flow."""
+        self.timeline.append(Point(time.monotonic() - self.started_s, self.tally.done))
+
+    def see(self, busy: int, up: int) -> None:
+        """What the replicas do now."""
+        if up and not self.most_replicas:
+            self.meter = RateMeter(time.monotonic())
+        self.replicas_busy, self.replicas = busy, up
+        self.most_replicas = max(self.most_replicas, up)
+
+    def count(self, marker: Marker) -> None:
+        """A chunk is committed."""
+        now_s = time.monotonic()
+        self.tally.add(marker)
+        self.meter.add(now_s, marker.input)
+        self.timeline.append(Point(now_s - self.started_s, self.tally.done))
+
+    def progress(self, state: RunState) -> Progress:
+        """How far the run is."""
+        now_s = time.monotonic()
+        tally = self.tally
+        return Progress(
+            input=tally.input,
+            ok=tally.ok,
+            rejected=tally.rejected,
+            pending=tally.pending,
+            rows_out=tally.rows_out,
+            rows_per_s=self.meter.rate(now_s),
+            eta_s=self.meter.eta_s(now_s, tally.pending),
+            elapsed_s=now_s - self.started_s,
+            replicas_busy=self.replicas_busy,
+            replicas=self.replicas,
+            state=state,
+            updated_at=now(),
+        )
+
+
+def follow(
+    markers: Iterator[Marker],
+    workers: Workers,
+    course: Course,
+    view: View,
+    sink: Folder,
+    asked: Asked,
+    every_s: float,
+) -> None:
+    """Count markers until all are there, or, once somebody asked, until those under way are.
+
+    The pipeline runs in a thread of its own, so that the terminal, progress.json and signals never wait for it.
+
+    Args:
+        markers: of `pipeline.run_pipeline`.
+        workers: to stop them, and to see what they do.
+        course: is brought up to date.
+        view: to show it.
+        sink: for progress.json.
+        asked: see `interrupts`.
+        every_s: seconds between two writes of progress.json.
+    """
+    course.begin()
+    items: queue.Queue[Marker | BaseException | None] = queue.Queue()
+    threading.Thread(target=_pump, args=(markers, items), daemon=True).start()
+    stop_at_s: float | None = None
+    next_look_s = next_write_s = 0.0
+    while True:
+        try:
+            item = items.get(timeout=_LOOK_EVERY_S)
+        except queue.Empty:
+            pass
+        else:
+            if item is None:
+                return
+            if isinstance(item, BaseException):
+                raise _understood(item)
+            course.count(item)
+        now_s = time.monotonic()
+        if now_s < next_look_s:
+            continue
+        next_look_s = now_s + _LOOK_EVERY_S
+        under_way, busy, up = workers.snapshot()
+        course.see(busy, up)
+        view.update(course.progress("running"))
+        if now_s >= next_write_s:
+            next_write_s = now_s + every_s
+            sink.write(PROGRESS, course.progress("running").to_json().encode())
+        if asked.number is None:
+            continue
+        if stop_at_s is None:
+            stop_at_s = now_s + _GRACE_S
+            workers.stop()
+            view.note(f"interrupted: finishing {under_way} chunks under way; once more to stop at once")
+        elif (not under_way and items.empty()) or now_s > stop_at_s:
+            return
+
+
+def _pump(markers: Iterator[Marker], items: "queue.Queue[Marker | BaseException | None]") -> None:
+    try:
+        for marker in markers:
+            items.put(marker)
+        items.put(None)
+    except BaseException as error:
+        items.put(error)
+
+
+def _understood(error: BaseException) -> BaseException:
+    """The error of ours that Ray wrapped on its way from a worker, where there is one."""
+    inner: BaseException | None = error
+    while inner is not None:
+        if isinstance(inner, UniFaceError):
+            return inner
+        inner = getattr(inner, "cause", None) or inner.__cause__
+    return error

@@ -1,0 +1,31 @@
+"""What every worker of a run knows."""
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from uniface_ray.core.config import JobConfig
+from uniface_ray.data.slices import Source
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """The composed config and what the driver decided from it. Small: it travels with every Ray task.
+
+    Attributes:
+        config: of the run.
+        source: opened by the driver.
+        kept: types of `source.keep_columns`.
+        image_size: side in pixels of what the model takes.
+        device: torch device of the replicas.
+        dtype: of the replicas.
+        attempt: 1 for the first run on this sink, then counting up; stands in every marker.
+    """
+
+    config: JobConfig
+    source: Source
+    kept: pa.Schema
+    image_size: int
+    device: str
+    dtype: str
+    attempt: int

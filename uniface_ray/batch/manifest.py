@@ -1,0 +1,217 @@
+"""manifest.json: what a run is, what became of every row, and what it wrote. It is the sum of the markers."""
+
+import json
+import platform
+import socket
+from collections import Counter
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any
+
+from uniface_ray.batch.commit import Marker, OutputFile
+from uniface_ray.batch.layout import CHECKPOINT, MANIFEST
+from uniface_ray.core.config import JobConfig
+from uniface_ray.core.errors import UserError
+from uniface_ray.core.progress import RunState
+from uniface_ray.core.storage import Folder
+from uniface_ray.core.version import __version__
+
+_SECRETS = ("access_key", "secret_key", "session_token")
+_LIBRARIES = ("ray", "torch", "transformers", "pyarrow")
+
+
+@dataclass(slots=True)
+class Tally:
+    """Markers added up. Holds a few numbers a chunk, nothing a row."""
+
+    input: int | None = None
+    ok: int = 0
+    rejected: int = 0
+    rows_out: int = 0
+    rejects_by_kind: Counter[str] = field(default_factory=Counter)
+    seconds: Counter[str] = field(default_factory=Counter)
+    files: list[OutputFile] = field(default_factory=list)
+    chunks: set[int] = field(default_factory=set)
+
+    def add(self, marker: Marker) -> None:
+        """Count a chunk; once, however often its marker comes."""
+        if marker.chunk in self.chunks:
+            return
+        self.chunks.add(marker.chunk)
+        self.ok += marker.ok
+        self.rejected += marker.rejected
+        self.rows_out += marker.rows_out
+        self.rejects_by_kind.update(marker.rejects_by_kind)
+        self.seconds.update(marker.seconds)
+        self.files += marker.files
+
+    @property
+    def done(self) -> int:
+        """Rows accounted for."""
+        return self.ok + self.rejected
+
+    @property
+    def pending(self) -> int | None:
+        """Rows still to do; None before the source is listed."""
+        return None if self.input is None else self.input - self.done
+
+    def counts(self) -> dict[str, int | None]:
+        """The manifest's `counts`: input = ok + rejected + pending, always."""
+        return {
+            "input": self.input,
+            "ok": self.ok,
+            "rejected": self.rejected,
+            "pending": self.pending,
+            "rows_out": self.rows_out,
+        }
+
+
+def read_markers(sink: Folder) -> Iterable[Marker]:
+    """The markers in the sink, in order of their chunks."""
+    names = [entry.name for entry in sink.list(CHECKPOINT)]
+    # Objects in a bucket answer one by one in tens of milliseconds: ask for several at a time.
+    with ThreadPoolExecutor(16) as pool:
+        yield from map(Marker.from_json, pool.map(sink.read, names))
+
+
+def identity_of(config: JobConfig, dtype: str) -> dict[str, Any]:
+    """What makes two runs the same run; anything else may change between them."""
+    return {
+        "source": config.source.model_dump(mode="json"),
+        "task": config.task.model_dump(mode="json"),
+        "model": config.model.model_dump(mode="json"),
+        "run.seed": config.run.seed,
+        "run.limit": config.run.limit,
+        "engine.dtype": dtype,
+    }
+
+
+@dataclass(slots=True)
+class Manifest:
+    """The document, and where it lives.
+
+    Attributes:
+        identity: see `identity_of`.
+        config: without secrets.
+        attempts: of all runs on this sink, this one last.
+        source: what was listed.
+        created_at: ISO 8601, by the first attempt.
+        was_done: an earlier attempt finished the run.
+    """
+
+    sink: Folder
+    identity: dict[str, Any]
+    config: dict[str, Any]
+    attempts: list[dict[str, Any]]
+    source: dict[str, Any] = field(default_factory=dict)
+    created_at: str = ""
+    was_done: bool = False
+
+    @classmethod
+    def open(cls, sink: Folder, config: JobConfig, dtype: str) -> "Manifest":
+        """The sink's manifest with one more attempt, or a new one.
+
+        Raises:
+            UserError: the sink holds another run's output; the message says what differs.
+        """
+        identity = identity_of(config, dtype)
+        document = _load(sink)
+        if document:
+            _check_same(document["identity"], identity, sink)
+        elif sink.list(CHECKPOINT):
+            raise UserError(
+                f"sink.path is {sink.uri!r}, which holds checkpoints but no {MANIFEST}: its run cannot be told. "
+                "Put the manifest back, or use another sink.path"
+            )
+        attempts = [*document.get("attempts", []), _attempt(len(document.get("attempts", [])) + 1)]
+        return cls(
+            sink,
+            identity,
+            redacted(config),
+            attempts,
+            source=document.get("source", {}),
+            created_at=document.get("created_at", now()),
+            was_done=document.get("state") == "done",
+        )
+
+    @property
+    def attempt(self) -> int:
+        """Number of this attempt, from 1."""
+        return int(self.attempts[-1]["attempt"])
+
+    def write(self, state: RunState, tally: Tally, **about_attempt: Any) -> None:
+        """Replace manifest.json."""
+        self.attempts[-1].update(state=state, updated_at=now(), **about_attempt)
+        document = {
+            "format": 1,
+            "state": state,
+            "counts": tally.counts(),
+            "rejects_by_kind": dict(tally.rejects_by_kind.most_common()),
+            "identity": self.identity,
+            "source": self.source,
+            "versions": versions(),
+            "created_at": self.created_at,
+            "attempts": self.attempts,
+            "stage_seconds": {stage: round(seconds, 2) for stage, seconds in tally.seconds.items()},
+            "config": self.config,
+            "files": [asdict(file) for file in sorted(tally.files, key=lambda file: file.name)],
+        }
+        self.sink.write(MANIFEST, (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def redacted(config: JobConfig) -> dict[str, Any]:
+    """The config as the manifest and the report show it: without secrets."""
+    document = config.model_dump(mode="json")
+    for name in _SECRETS:
+        if document["storage"][name] is not None:
+            document["storage"][name] = "(set)"
+    return document
+
+
+def versions() -> dict[str, str]:
+    """Of the code and of what it runs on."""
+    libraries = {name: version(name) for name in _LIBRARIES}
+    return {"uniface_ray": __version__, "python": platform.python_version(), **libraries}
+
+
+def now() -> str:
+    """ISO 8601, UTC."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _attempt(number: int) -> dict[str, Any]:
+    return {"attempt": number, "host": socket.gethostname(), "started_at": now()}
+
+
+def _load(sink: Folder) -> dict[str, Any]:
+    try:
+        document: dict[str, Any] = json.loads(sink.read(MANIFEST))
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise UserError(f"{MANIFEST} in {sink.uri!r} is not JSON ({error}): use another sink.path") from error
+    return document
+
+
+def _check_same(old: dict[str, Any], new: dict[str, Any], sink: Folder) -> None:
+    before, after = _flat(old), _flat(new)
+    different = [
+        f"{name} was {before.get(name)!r}, now {after.get(name)!r}"
+        for name in sorted(before.keys() | after.keys())
+        if before.get(name) != after.get(name)
+    ]
+    if different:
+        raise UserError(
+            f"sink.path is {sink.uri!r}, which holds another run: {'; '.join(different)}. Use another sink.path, or "
+            "the old settings to resume it"
+        )
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return flat

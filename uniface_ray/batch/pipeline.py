@@ -1,0 +1,162 @@
+"""The stages as a Ray Data pipeline: plan -> read -> decode -> replicas -> commit.
+
+A Ray Data row is a chunk (see `chunk`), so every stage asks for one row at a time. The stages ask for different
+fractions of a CPU, which also keeps Ray from fusing them: reads wait for the network while decoding works.
+"""
+
+import logging
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+import ray
+import ray.data
+from ray.actor import ActorHandle
+from ray.util.annotations import RayDeprecationWarning
+
+from uniface_ray.batch.cluster import Cluster
+from uniface_ray.batch.commit import Marker
+from uniface_ray.batch.job import Job
+from uniface_ray.batch.monitor import Monitor
+from uniface_ray.batch.plan import PlanFiles
+from uniface_ray.batch.stages import Replica, commit_chunk, decode_chunk, read_chunk
+from uniface_ray.engine.build import build_engine
+
+_READ_CPUS = 0.25
+_COMMIT_CPUS = 0.2
+# A worker that dies is restarted this often; a dead replica past that fails the run instead of looping for ever.
+_MAX_RESTARTS = 2
+
+
+class _ReplicaActor:
+    """The Ray shell of `stages.Replica`."""
+
+    def __init__(self, job: Job, monitor: ActorHandle, threads: int | None) -> None:
+        self._name = ray.get_runtime_context().get_actor_id()
+        self._monitor = monitor
+        self._replica = Replica(job, build_engine(job.config, job.device, job.dtype, threads))
+        monitor.replica.remote(self._name, False)
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        self._monitor.replica.remote(self._name, True)
+        try:
+            answered = [self._replica.answer(cell) for cell in _cells(batch)]
+        finally:
+            self._monitor.replica.remote(self._name, False)
+        return _payloads(batch["chunk"], answered)
+
+
+def _read(batch: pa.Table, job: Job, monitor: ActorHandle, pending: np.ndarray, files: PlanFiles) -> pa.Table:
+    numbers = [int(pending[index]) for index in batch["id"].to_pylist()]
+    admitted = [number for number in numbers if ray.get(monitor.admit.remote(number))]
+    payloads = [read_chunk(job, number, files.of(number)) for number in admitted]
+    return _payloads(pa.array(admitted, pa.int64()), payloads)
+
+
+def _decode(batch: pa.Table, job: Job) -> pa.Table:
+    return _payloads(batch["chunk"], [decode_chunk(job, cell) for cell in _cells(batch)])
+
+
+def _commit(batch: pa.Table, job: Job, monitor: ActorHandle, files: PlanFiles) -> pa.Table:
+    markers = []
+    for number, cell in zip(batch["chunk"].to_pylist(), _cells(batch), strict=True):
+        markers.append(commit_chunk(job, cell, files.of(number)).to_json())
+        ray.get(monitor.committed.remote(number))
+    return pa.table({"marker": pa.array(markers, pa.string())})
+
+
+class Pipeline:
+    """The run's workers: a context that takes them down again, and Ray with them where the run started it."""
+
+    def __init__(self, job: Job, files: PlanFiles, cluster: Cluster) -> None:
+        self.job = job
+        self.files = files
+        self.cluster = cluster
+        self.monitor = ray.remote(num_cpus=0)(Monitor).remote()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # Takes the pipeline's actors along; a cluster that was joined stays up.
+        ray.shutdown()
+
+    def stop(self) -> None:
+        """Let no more chunks in."""
+        ray.get(self.monitor.stop.remote())
+
+    def snapshot(self) -> tuple[int, int, int]:
+        """(chunks under way, replicas busy, replicas up)."""
+        seen: tuple[int, int, int] = ray.get(self.monitor.snapshot.remote())
+        return seen
+
+    def run(self, pending: Sequence[int]) -> Iterator[Marker]:
+        """Run the chunks `pending` through all stages; gives each marker once it is in the sink, in any order."""
+        _quiet()
+        job, engine = self.job, self.job.config.engine
+        low, high = engine.replicas
+        shared: dict[str, Any] = {"batch_size": 1, "batch_format": "pyarrow"}
+        retries = {"max_retries": _MAX_RESTARTS}
+        counted = {"job": job, "monitor": self.monitor, "files": self.files}
+        threads = replica_threads(job, self.cluster.local)
+        dataset = (
+            ray.data.range(len(pending), override_num_blocks=len(pending))
+            .map_batches(
+                _read,
+                fn_kwargs={**counted, "pending": np.asarray(pending)},
+                num_cpus=_READ_CPUS,
+                **retries,
+                **shared,
+            )
+            .map_batches(_decode, fn_kwargs={"job": job}, num_cpus=job.config.decode.num_cpus, **retries, **shared)
+            .map_batches(
+                _ReplicaActor,
+                fn_constructor_kwargs={"job": job, "monitor": self.monitor, "threads": threads},
+                compute=ray.data.ActorPoolStrategy(min_size=low, max_size=high, max_tasks_in_flight_per_actor=2),
+                num_cpus=engine.num_cpus,
+                num_gpus=replica_gpus(job),
+                max_restarts=_MAX_RESTARTS,
+                max_task_retries=_MAX_RESTARTS,
+                **shared,
+            )
+            .map_batches(_commit, fn_kwargs=counted, num_cpus=_COMMIT_CPUS, **retries, **shared)
+        )
+        for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+            for marker in batch["marker"].to_pylist():
+                yield Marker.from_json(marker)
+
+
+def _quiet() -> None:
+    """The run has a view of its own."""
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    # map_batches has no named parameter yet for what bounds retries, and warns of passing it on.
+    warnings.filterwarnings("ignore", message=".*ray_remote_args.*", category=RayDeprecationWarning)
+
+
+def replica_gpus(job: Job) -> float:
+    """GPUs of one replica: as configured, else one where it runs on a GPU."""
+    if job.config.engine.num_gpus is not None:
+        return job.config.engine.num_gpus
+    return 0.0 if job.device == "cpu" else 1.0
+
+
+def replica_threads(job: Job, local: bool) -> int | None:
+    """Torch threads of one replica: as configured; on this machine alone its cores shared; else its share of a node."""
+    engine = job.config.engine
+    if engine.threads is not None:
+        return engine.threads
+    return max(1, (os.cpu_count() or 1) // engine.replicas[1]) if local else max(1, int(engine.num_cpus))
+
+
+def _cells(batch: pa.Table) -> list[pa.Buffer]:
+    return [cell.as_buffer() for cell in batch["payload"]]
+
+
+def _payloads(chunks: Any, payloads: list[bytes]) -> pa.Table:
+    return pa.table({"chunk": chunks, "payload": pa.array(payloads, pa.large_binary())})

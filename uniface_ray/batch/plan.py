@@ -1,0 +1,265 @@
+"""The plan: the source, listed once, in numbered chunks of row references.
+
+    plan/00000000.parquet   slices of 64 chunks, from chunk 0 on
+    plan/00000064.parquet   ...
+    plan/generation-0000.json   written last: these chunks are the plan of the source as it stood then
+
+A later run lists the source again. Files that were not there before become new chunks, in a generation of their own;
+the numbers of old chunks never change.
+"""
+
+import hashlib
+import json
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, astuple, dataclass, fields
+from functools import lru_cache
+from itertools import groupby
+from typing import Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from uniface_ray.batch.layout import PLAN
+from uniface_ray.core.config import StorageConfig
+from uniface_ray.core.records import row_id_of
+from uniface_ray.core.storage import Folder
+from uniface_ray.data.slices import Slice, Source
+
+CHUNKS_PER_FILE = 64
+# A chunk is one cell of a Ray block; well under Ray's 128 MiB blocks, several fit beside each other in a small store.
+CHUNK_BYTES = 48 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """What one listing added.
+
+    Attributes:
+        first_chunk: number of its first chunk.
+        chunks: how many.
+        rows: in them.
+        files: of the source.
+        sha256: of its plan files, one after the other.
+    """
+
+    first_chunk: int
+    chunks: int
+    rows: int
+    files: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What a look at the source found, against the plan: files added to it, gone from it, of another size than then."""
+
+    added: int
+    vanished: int
+    changed: int
+
+
+class Plan:
+    """The chunks of a sink."""
+
+    def __init__(self, sink: Folder, generations: Sequence[Generation]) -> None:
+        self.sink = sink
+        self.generations = list(generations)
+
+    @classmethod
+    def load(cls, sink: Folder) -> Self:
+        """The complete generations in the sink; what a dead run left behind half written is removed."""
+        entries = [entry.name for entry in sink.list(PLAN)]
+        markers = [name for name in entries if name.endswith(".json")]
+        plan = cls(sink, [Generation(**json.loads(sink.read(name))) for name in markers])
+        for name in entries:
+            if name.endswith(".parquet") and int(name.rpartition("/")[2].removesuffix(".parquet")) >= plan.chunks:
+                sink.delete(name)
+        return plan
+
+    @property
+    def chunks(self) -> int:
+        """Number of chunks; they are numbered from 0."""
+        return sum(generation.chunks for generation in self.generations)
+
+    @property
+    def rows(self) -> int:
+        """Rows in all chunks."""
+        return sum(generation.rows for generation in self.generations)
+
+    @property
+    def files(self) -> "PlanFiles":
+        """Which plan file holds which chunk."""
+        return PlanFiles(
+            first
+            for generation in self.generations
+            for first in range(generation.first_chunk, generation.first_chunk + generation.chunks, CHUNKS_PER_FILE)
+        )
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of all that is planned: another source gives another."""
+        return hashlib.sha256("".join(generation.sha256 for generation in self.generations).encode()).hexdigest()
+
+    def extend(self, source: Source, chunk_rows: int, limit: int | None) -> Listing:
+        """List the source, and plan what is not planned yet.
+
+        Args:
+            source: to list.
+            chunk_rows: most rows of a chunk.
+            limit: most rows of the whole plan; None for all.
+        """
+        if limit is not None and self.rows >= limit:
+            return Listing(0, 0, 0)
+        room = None if limit is None else limit - self.rows
+        known = _Known.of(self)
+        writer = _Writer(self.sink, self.chunks)
+        added = changed = present = 0
+
+        def new_slices() -> Iterator[Slice]:
+            nonlocal added, changed, present
+            for file in source.files():
+                size = known.size(file.name)
+                if size is None:
+                    added += 1
+                    yield from source.slices(file, chunk_rows)
+                else:
+                    present += 1
+                    changed += size != file.size
+
+        for chunk in chunked(limited(new_slices(), room), chunk_rows):
+            writer.add(chunk)
+        generation = writer.close(files=added)
+        if generation.chunks:
+            name = f"{PLAN}/generation-{len(self.generations):04d}.json"
+            self.sink.write(name, json.dumps(asdict(generation)).encode())
+            self.generations.append(generation)
+        vanished = 0 if room is not None else len(known) - present
+        return Listing(added, vanished, changed)
+
+
+class PlanFiles:
+    """Which plan file holds a chunk; small, it travels to workers."""
+
+    def __init__(self, first_chunks: Iterable[int]) -> None:
+        self._first_chunks = list(first_chunks)
+
+    def __iter__(self) -> Iterator[str]:
+        return map(plan_file, self._first_chunks)
+
+    def of(self, chunk: int) -> str:
+        """Name of the plan file with this chunk."""
+        return plan_file(self._first_chunks[bisect_right(self._first_chunks, chunk) - 1])
+
+
+class _Known:
+    """Files of a plan and their sizes, 16 bytes each: millions of paths as strings would not be small."""
+
+    def __init__(self, hashes: np.ndarray, sizes: np.ndarray) -> None:
+        self._hashes, index = np.unique(hashes, return_index=True)
+        self._sizes = sizes[index]
+
+    @classmethod
+    def of(cls, plan: Plan) -> Self:
+        hashes, sizes = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+        for name in plan.files:
+            table = pq.read_table(pa.BufferReader(plan.sink.read(name)), columns=["path", "size"])
+            hashes.append(np.array([row_id_of(path, 0) for path in table["path"].to_pylist()], np.int64))
+            sizes.append(table["size"].to_numpy())
+        return cls(np.concatenate(hashes), np.concatenate(sizes))
+
+    def __len__(self) -> int:
+        return len(self._hashes)
+
+    def size(self, path: str) -> int | None:
+        """Bytes of the file when it was planned; None where it was not."""
+        hashed = row_id_of(path, 0)
+        index = int(np.searchsorted(self._hashes, hashed))
+        found = index < len(self._hashes) and self._hashes[index] == hashed
+        return int(self._sizes[index]) if found else None
+
+
+class _Writer:
+    """Writes plan files of `CHUNKS_PER_FILE` chunks; holds one in memory."""
+
+    def __init__(self, sink: Folder, first_chunk: int) -> None:
+        self.sink = sink
+        self.first_chunk = self.file_chunk = first_chunk
+        self.rows = 0
+        self.sha256 = hashlib.sha256()
+        self.pending: list[list[Slice]] = []
+
+    def add(self, chunk: list[Slice]) -> None:
+        self.pending.append(chunk)
+        self.rows += sum(one.count for one in chunk)
+        if len(self.pending) == CHUNKS_PER_FILE:
+            self.flush()
+
+    def flush(self) -> None:
+        if not self.pending:
+            return
+        columns: dict[str, list[object]] = {"chunk": []} | {field.name: [] for field in fields(Slice)}
+        for number, chunk in enumerate(self.pending, self.file_chunk):
+            for one in chunk:
+                for name, value in zip(columns, (number, *astuple(one)), strict=True):
+                    columns[name].append(value)
+        buffer = pa.BufferOutputStream()
+        pq.write_table(pa.table(columns), buffer)
+        data = buffer.getvalue().to_pybytes()
+        self.sha256.update(data)
+        self.sink.write(plan_file(self.file_chunk), data)
+        self.file_chunk += len(self.pending)
+        self.pending = []
+
+    def close(self, files: int) -> Generation:
+        self.flush()
+        chunks = self.file_chunk - self.first_chunk
+        return Generation(self.first_chunk, chunks, self.rows, files, self.sha256.hexdigest())
+
+
+def plan_file(first_chunk: int) -> str:
+    """Name of the plan file that begins with this chunk."""
+    return f"{PLAN}/{first_chunk:08d}.parquet"
+
+
+def limited(slices: Iterator[Slice], rows: int | None) -> Iterator[Slice]:
+    """Slices up to `rows` rows in all, the last one cut."""
+    for one in slices:
+        if rows is None:
+            yield one
+        elif rows > 0:
+            kept = min(one.count, rows)
+            yield Slice(one.path, one.start, kept, one.offset, one.size)
+            rows -= kept
+        else:
+            return
+
+
+def chunked(slices: Iterator[Slice], rows: int) -> Iterator[list[Slice]]:
+    """Slices in chunks of at most `rows` rows and about `CHUNK_BYTES` bytes; a slice is never cut."""
+    chunk: list[Slice] = []
+    count = size = 0
+    for one in slices:
+        one_size = one.size if one.count == 1 else 0
+        if chunk and (count + one.count > rows or size + one_size > CHUNK_BYTES):
+            yield chunk
+            chunk, count, size = [], 0, 0
+        chunk.append(one)
+        count += one.count
+        size += one_size
+    if chunk:
+        yield chunk
+
+
+def chunk_slices(sink: Folder, file: str, chunk: int) -> list[Slice]:
+    """Slices of one chunk, from the plan file that holds it."""
+    return _file_slices(sink.uri, sink.storage, file)[chunk]
+
+
+@lru_cache(maxsize=4)
+def _file_slices(uri: str, storage: StorageConfig, file: str) -> dict[int, list[Slice]]:
+    # Readers take chunks in order, so one plan file serves a worker for many of them.
+    rows = pq.read_table(pa.BufferReader(Folder(uri, storage).read(file))).to_pylist()
+    groups = groupby(rows, key=lambda row: row.pop("chunk"))
+    return {chunk: [Slice(**row) for row in group] for chunk, group in groups}

@@ -1,0 +1,79 @@
+"""Mistakes found before Ray starts: what can be told from the settings, the storage and this machine."""
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from uniface_ray.core.config import JobConfig
+from uniface_ray.core.errors import UserError
+from uniface_ray.core.storage import Folder
+from uniface_ray.data.slices import Source
+from uniface_ray.data.sources import open_source
+from uniface_ray.engine.weights import check_model
+from uniface_ray.tasks.registry import build_task
+
+# Columns of every output (DESIGN: common columns, rejects) that a kept column must not hide.
+_OUR_COLUMNS = {
+    "row_id",
+    "parent_id",
+    "uri",
+    "task",
+    "model",
+    "seed",
+    "status",
+    "error_kind",
+    "error_message",
+    "stage",
+    "attempts",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What the checks found out.
+
+    Attributes:
+        source: ready to be listed.
+        sink: made and proven writable.
+        kept: types of `source.keep_columns`.
+        image_size: side in pixels of what the model takes.
+    """
+
+    source: Source
+    sink: Folder
+    kept: pa.Schema
+    image_size: int
+
+
+def check(config: JobConfig) -> Checked:
+    """Check source, model and sink, in this order, so that a wrong source leaves no sink behind.
+
+    Raises:
+        UserError: the first mistake found.
+    """
+    _check_columns(config)
+    source = open_source(config.source, config.storage, config.decode)
+    source.check()
+    image_size = check_model(config.model, config.storage).magvit_config.image_size
+    sink = Folder(config.sink.path, config.storage)
+    _check_apart(config, sink)
+    sink.make_writable("sink.path")
+    return Checked(source, sink, source.kept(), image_size)
+
+
+def _check_columns(config: JobConfig) -> None:
+    taken = (_OUR_COLUMNS | set(build_task(config.task).columns.names)) & set(config.source.keep_columns)
+    if taken:
+        raise UserError(
+            f"source.keep_columns has {', '.join(sorted(taken))}, but the output has columns of that name itself: "
+            "leave them out, or rename them in the source"
+        )
+
+
+def _check_apart(config: JobConfig, sink: Folder) -> None:
+    source = Folder(config.source.path, config.storage)
+    if f"{sink.uri}/".startswith(f"{source.uri}/"):
+        raise UserError(
+            f"sink.path is {sink.uri!r}, which lies inside source.path ({source.uri!r}): a later run would take its "
+            "output for input. Use a folder beside the source"
+        )

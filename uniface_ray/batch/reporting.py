@@ -1,0 +1,165 @@
+"""The end of a run: manifest, progress, report page and closing words."""
+
+import io
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+
+from uniface_ray.batch.closing import closing
+from uniface_ray.batch.follow import Course
+from uniface_ray.batch.job import Job
+from uniface_ray.batch.layout import OK, PROGRESS, REJECTED, REPORT, part_name
+from uniface_ray.batch.manifest import Manifest, Tally, redacted, versions
+from uniface_ray.batch.plan import Plan, chunk_slices
+from uniface_ray.batch.view import View
+from uniface_ray.core.progress import RunState
+from uniface_ray.core.records import RejectError, row_id_of
+from uniface_ray.core.report import render
+from uniface_ray.core.report_data import RejectSample, Report, Sample
+from uniface_ray.core.storage import Folder, absolute
+from uniface_ray.data.images import decode_image
+from uniface_ray.model.pixels import fit_square
+from uniface_ray.tasks.registry import build_task
+
+# What the page looks at: parts spread over the run, so that its cost does not grow with the number of rows.
+_PARTS = 8
+_REJECTS = 24
+_THUMBNAIL = 192
+
+
+def close_run(job: Job, plan: Plan, course: Course, manifest: Manifest, state: RunState, view: View) -> None:
+    """Write manifest.json, progress.json and report.html, and print the closing words."""
+    sink = manifest.sink
+    progress = course.progress(state)
+    pace = course.meter.overall(course.started_s + progress.elapsed_s)
+    manifest.write(
+        state,
+        course.tally,
+        elapsed_s=round(progress.elapsed_s, 2),
+        rows_per_s=round(pace, 2),
+        replicas=course.most_replicas,
+        device=job.device,
+        dtype=job.dtype,
+    )
+    sink.write(PROGRESS, progress.to_json().encode())
+    report = build_report(job, plan, course, manifest, state, pace)
+    sink.write(REPORT, render(report).encode())
+    view.finish(closing(report))
+
+
+def build_report(job: Job, plan: Plan, course: Course, manifest: Manifest, state: RunState, pace: float) -> Report:
+    """What report.html shows; reads a few parts of the output and the pictures of their samples."""
+    config, tally, sink = job.config, course.tally, manifest.sink
+    task = build_task(config.task)
+    thumbnails = _Thumbnails(job, plan, sink)
+    ok = [_part(sink, OK, chunk) for chunk in _spread(_with_files(tally, OK), _PARTS)]
+    rejected = [_part(sink, REJECTED, chunk) for chunk in _spread(_with_files(tally, REJECTED), _PARTS)]
+    words = Counter(len(text.split()) for part in ok for text in part[task.text_column].to_pylist())
+    partly = len(ok) < len(_with_files(tally, OK))
+    return Report(
+        title=f"{config.task.name.capitalize()} of {tally.done:,} images",
+        task=config.task.name,
+        model=config.model.name,
+        source=absolute(config.source.path),
+        sink=sink.uri,
+        state=state,
+        started=manifest.attempts[-1]["started_at"],
+        duration_s=course.progress(state).elapsed_s,
+        counts=tally.counts(),
+        rows_per_s=pace,
+        replicas=course.most_replicas,
+        timeline=course.timeline,
+        rejects_by_kind=dict(tally.rejects_by_kind),
+        stage_seconds=dict(tally.seconds),
+        answer_words=dict(words),
+        samples=[
+            Sample(row["row_id"], row["uri"], row[task.text_column], thumbnails.of(row))
+            for row in _some(ok, config.report.samples)
+        ],
+        rejects=[
+            RejectSample(
+                row["row_id"],
+                row["uri"],
+                row["error_kind"],
+                row["error_message"],
+                row["stage"],
+                thumbnails.of(row),
+            )
+            for row in _some(rejected, _REJECTS)
+        ],
+        config=redacted(config),
+        versions={**versions(), "model": f"{config.model.name} ({config.model.path})"},
+        files=[(file.name, file.bytes, file.sha256) for file in sorted(tally.files, key=lambda file: file.name)],
+        notes=[f"Answer lengths are those of {len(ok)} parts spread over the output."] if partly else [],
+    )
+
+
+class _Thumbnails:
+    """Small pictures of output rows, read again from the source; None where the config or the bytes forbid."""
+
+    def __init__(self, job: Job, plan: Plan, sink: Folder) -> None:
+        self.job = job
+        self.plan = plan
+        self.sink = sink
+        self.found: dict[int, bytes | None] = {}
+
+    def of(self, row: dict[str, Any]) -> bytes | None:
+        """JPEG of the row's picture."""
+        if not self.job.config.report.images:
+            return None
+        wanted = row["parent_id"] if row["parent_id"] is not None else row["row_id"]
+        if wanted not in self.found:
+            self._read(row["chunk"], wanted)
+        return self.found.get(wanted)
+
+    def _read(self, chunk: int, row_id: int) -> None:
+        slices = chunk_slices(self.sink, self.plan.files.of(chunk), chunk)
+        # A file of its own is read for its row alone; rows of a table come with their neighbours.
+        own = [one for one in slices if one.count == 1 and row_id_of(one.path, one.start) == row_id]
+        for source_row in self.job.source.read(own or [one for one in slices if one.count > 1]):
+            if source_row.ref.row_id == row_id:
+                self.found[row_id] = _thumbnail(source_row.data, self.job.config.decode.max_pixels)
+                return
+
+
+def _thumbnail(data: bytes | None, max_pixels: int) -> bytes | None:
+    if data is None:
+        return None
+    try:
+        pixels = fit_square(decode_image(data, max_pixels), _THUMBNAIL)
+    except RejectError:
+        return None
+    buffer = io.BytesIO()
+    Image.fromarray(pixels.transpose(1, 2, 0)).save(buffer, "JPEG", quality=82)
+    return buffer.getvalue()
+
+
+def _part(sink: Folder, status: str, chunk: int) -> pa.Table:
+    table = pq.read_table(pa.BufferReader(sink.read(part_name(status, chunk))))
+    return table.append_column("chunk", pa.array([chunk] * table.num_rows, pa.int64()))
+
+
+def _with_files(tally: Tally, status: str) -> list[int]:
+    prefix = f"{status}/part-"
+    names = (file.name for file in tally.files)
+    return sorted(int(name[len(prefix) :].removesuffix(".parquet")) for name in names if name.startswith(prefix))
+
+
+def _spread(values: Sequence[int], count: int) -> list[int]:
+    """At most `count` of the values, evenly spaced, the first and the last among them."""
+    if len(values) <= count:
+        return list(values)
+    return [values[round(i * (len(values) - 1) / (count - 1))] for i in range(count)]
+
+
+def _some(parts: Iterable[pa.Table], count: int) -> Iterator[dict[str, Any]]:
+    """At most `count` rows, evenly spaced over the parts."""
+    parts = list(parts)
+    rows = [(part, index) for part in parts for index in range(part.num_rows)]
+    for position in _spread(range(len(rows)), count) if count > 1 else range(min(count, len(rows))):
+        part, index = rows[position]
+        yield part.slice(index, 1).to_pylist()[0]

@@ -1,0 +1,81 @@
+"""The stages of a chunk, as plain functions and one plain class; `pipeline` puts Ray Data around them."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from uniface_ray.batch.chunk import Chunk, pack_answers, pack_rows, unpack_answers, unpack_rows
+from uniface_ray.batch.commit import Marker, commit
+from uniface_ray.batch.job import Job
+from uniface_ray.batch.plan import chunk_slices
+from uniface_ray.core.records import RejectError, Row
+from uniface_ray.core.storage import Folder
+from uniface_ray.data.images import decode_image
+from uniface_ray.engine.protocol import Engine
+from uniface_ray.model.pixels import fit_square
+from uniface_ray.tasks.answer import answer_rows
+from uniface_ray.tasks.registry import build_task
+
+
+@contextmanager
+def timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+    """Note how long a stage took."""
+    start = time.perf_counter()
+    yield
+    seconds[stage] = time.perf_counter() - start
+
+
+def sink_of(job: Job) -> Folder:
+    """The run's sink."""
+    return Folder(job.config.sink.path, job.config.storage)
+
+
+def read_chunk(job: Job, number: int, plan_file: str) -> bytes:
+    """Fetch the encoded bytes of a chunk's rows."""
+    chunk = Chunk(number, [])
+    with timed(chunk.seconds, "read"):
+        chunk.rows = list(job.source.read(chunk_slices(sink_of(job), plan_file, number)))
+    return pack_rows(chunk, job.kept, job.image_size)
+
+
+def decode_chunk(job: Job, payload: bytes) -> bytes:
+    """Encoded bytes -> pixels at the model's size; the bytes go no further."""
+    chunk = unpack_rows(payload, job.image_size)
+    with timed(chunk.seconds, "decode"):
+        for row in chunk.rows:
+            _decode(row, job)
+    return pack_rows(chunk, job.kept, job.image_size)
+
+
+def _decode(row: Row, job: Job) -> None:
+    data, row.data = row.data, None
+    if row.reject or data is None:
+        return
+    try:
+        row.pixels = fit_square(decode_image(data, job.config.decode.max_pixels), job.image_size)
+    except RejectError as error:
+        row.reject = error.at("decode")
+
+
+class Replica:
+    """One model, answering chunk after chunk."""
+
+    def __init__(self, job: Job, engine: Engine) -> None:
+        self.job = job
+        self.engine = engine
+        self.task = build_task(job.config.task)
+
+    def answer(self, payload: bytes) -> bytes:
+        """Pixels -> output rows and rejects."""
+        chunk = unpack_rows(payload, self.job.image_size)
+        with timed(chunk.seconds, "engine"):
+            answers = answer_rows(self.task, self.engine, chunk.rows, self.job.config.run.seed)
+        return pack_answers(chunk, answers, self.task, self.job.config.model.name, self.job.kept)
+
+
+def commit_chunk(job: Job, payload: bytes, plan_file: str) -> Marker:
+    """Output rows -> files and marker in the sink."""
+    sink = sink_of(job)
+    answered = unpack_answers(payload, build_task(job.config.task))
+    planned = sum(one.count for one in chunk_slices(sink, plan_file, answered.number))
+    return commit(sink, answered, planned, job.attempt)
