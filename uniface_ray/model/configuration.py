@@ -1,6 +1,6 @@
 """Configuration of the unified model and its vocabulary layout."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from huggingface_hub.dataclasses import strict
 from transformers import PhiConfig, PreTrainedConfig
@@ -44,12 +44,13 @@ class UniFaceConfig(PreTrainedConfig):
         "magvit_config": MagvitV2Config,
     }
 
-    backbone_config: dict | PreTrainedConfig | None = None
-    magvit_config: dict | PreTrainedConfig | None = None
+    # A config, its dict or None on the way in, as transformers passes them; a config once made.
+    backbone_config: Any = None
+    magvit_config: Any = None
     text_vocab_size: int = 50295
     max_text_length: int = 128
-    bos_token_id: int | None = 50256
-    eos_token_id: int | list[int] | None = 50256
+    bos_token_id: int = 50256
+    eos_token_id: int = 50256
     tie_word_embeddings: bool = False
 
     def __post_init__(self, **kwargs: object) -> None:

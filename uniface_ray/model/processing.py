@@ -22,7 +22,7 @@ class UniFaceProcessor(ProcessorMixin):
         super().__init__(tokenizer)
         self.config = config
 
-    def __call__(  # type: ignore[override]  # a caption or VQA model takes pictures and questions, nothing else
+    def __call__(
         self,
         images: Sequence[Image.Image | Pixels] | Image.Image | Pixels,
         text: Sequence[str] | str = CAPTION_QUESTION,
@@ -72,7 +72,7 @@ class UniFaceProcessor(ProcessorMixin):
         self.tokenizer.save_pretrained(save_directory, **kwargs)
 
     @classmethod
-    def from_pretrained(cls, path: str | Path, **kwargs: Any) -> "UniFaceProcessor":  # type: ignore[override]
+    def from_pretrained(cls, path: str | Path, **kwargs: Any) -> "UniFaceProcessor":
         """The processor of the model in folder `path` (config.json and the tokenizer's files)."""
         return cls(AutoTokenizer.from_pretrained(path, **kwargs), UniFaceConfig.from_pretrained(path))
 
