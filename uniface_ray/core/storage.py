@@ -8,14 +8,14 @@ from uuid import uuid4
 
 import pyarrow as pa
 
-import uniface_ray
 from uniface_ray.core.config import StorageConfig
 from uniface_ray.core.disk import Disk
 from uniface_ray.core.errors import UserError
-from uniface_ray.core.records import RejectError, RejectKind
-from uniface_ray.core.s3 import Bucket, is_refusal, is_unreachable, open_bucket
+from uniface_ray.core.s3 import Bucket, open_bucket
+from uniface_ray.core.storage_errors import explain
 
 _S3 = "s3://"
+_PACKAGE = Path(__file__).resolve().parents[1]
 # A server that is not there should be told in seconds, not after all the patience that a running job has.
 _CHECK_ATTEMPTS = 2
 
@@ -39,8 +39,8 @@ class Folder:
     """A folder, there or not yet. It pickles to its address; clients are made where it is used.
 
     Names are relative to the folder, parts joined by `/`, and taken literally: spaces, `%`, `#`, `=` and any
-    Unicode are names like others. Errors are OSErrors (`FileNotFoundError` for what is not there); `explain`
-    turns them into a message for the user, `reject_of` into the reject of a row.
+    Unicode are names like others. Errors are OSErrors (`FileNotFoundError` for what is not there); see
+    `storage_errors` for what to make of them.
 
     Args:
         uri: local path (relative ones from the working directory), `s3://bucket/prefix`, `file://...`, or
@@ -179,81 +179,15 @@ def absolute(uri: str) -> str:
         return os.path.abspath(uri)
     match scheme.lower():
         case "s3":
-            # The client knows no empty parts in a key.
-            bucket, *key = [part for part in rest.split("/") if part] or [""]
+            bucket, _, key = rest[1:].partition("/")
             if not bucket or not rest.startswith("/"):
                 raise UserError(f"{uri!r} names no bucket: write s3://bucket/folder/")
-            return _S3 + "/".join([bucket, *key])
+            # The client knows no empty parts in a key.
+            return _S3 + "/".join([bucket, *(part for part in key.split("/") if part)])
         case "file":  # with a host or without: file://localhost/a, file:///a, file:/a
             path = rest[1:].partition("/")[2] if rest.startswith("/") else rest
             return os.path.abspath("/" + unquote(path))
         case "package":
-            return os.path.abspath(Path(uniface_ray.__file__).parent / rest.lstrip("/"))
+            return os.path.abspath(_PACKAGE / rest.lstrip("/"))
         case _:
             raise UserError(f"{uri!r} is a {scheme}:// address, but only local paths and s3:// are supported")
-
-
-def explain(error: OSError, setting: str, uri: str) -> UserError:
-    """What a storage error means to the user who set `setting` to `uri`."""
-    bucket = uri[len(_S3) :].partition("/")[0]
-    if not uri.startswith(_S3):
-        reason = error.strerror or str(error)
-        return UserError(f"{setting} is {uri!r}, which cannot be used ({reason}): give one you have rights to")
-    if isinstance(error, FileNotFoundError) or "NO_SUCH_BUCKET" in str(error):
-        return UserError(
-            f"{setting} is {uri!r}, but there is no bucket {bucket!r} on this server: create it, or correct "
-            "the name or storage.endpoint"
-        )
-    if is_refusal(error):
-        return UserError(
-            f"{setting} is {uri!r}, but the server refused these credentials for it: check storage.access_key "
-            "and storage.secret_key (or AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_PROFILE), or set "
-            f"storage.anonymous=true for a public bucket. The server said: {error}"
-        )
-    if is_unreachable(error):
-        return UserError(
-            f"{setting} is {uri!r}, but its server does not answer: check storage.endpoint (or "
-            "AWS_ENDPOINT_URL), its http:// or https://, and storage.region. "
-            f"The client said: {error}"
-        )
-    return UserError(f"{setting} is {uri!r}, which cannot be used: {error}")
-
-
-def fetch(uri: str, storage: StorageConfig, max_bytes: int) -> bytes:
-    """All of a file that a row names.
-
-    Raises:
-        RejectError: not there, more than `max_bytes`, an address of another kind, or the storage failed.
-    """
-    try:
-        folder, name = open_path(uri, storage)
-        # Opening a pipe would wait for ever, and only a disk has any.
-        if folder.is_local and not folder.exists(name):
-            raise RejectError(RejectKind.NOT_FOUND, f"no such file: {uri}")
-        with folder.open_input(name) as file:
-            check_size(uri, file.size(), max_bytes)
-            data: bytes = file.read()
-    except UserError as error:
-        raise RejectError(RejectKind.BAD_REQUEST, str(error)) from error
-    except (OSError, ValueError) as error:
-        raise reject_of(error, uri) from error
-    return data
-
-
-def check_size(uri: str, size: int, max_bytes: int) -> None:
-    """Raise the RejectError of a file that is too large."""
-    if size > max_bytes:
-        raise RejectError(RejectKind.TOO_LARGE, f"{uri} has {size:,} bytes, but decode.max_bytes allows {max_bytes:,}")
-
-
-def is_storage_failure(error: Exception) -> bool:
-    """Whether the storage failed, rather than that the bytes it gave make no sense to a reader."""
-    return isinstance(error, OSError) and (error.errno is not None or "AWS Error" in str(error))
-
-
-def reject_of(error: OSError | ValueError, uri: str) -> RejectError:
-    """The reject of a row whose file gave this error."""
-    if isinstance(error, FileNotFoundError | NotADirectoryError):
-        return RejectError(RejectKind.NOT_FOUND, f"no such file: {uri}")
-    reason = getattr(error, "strerror", None) or str(error)
-    return RejectError(RejectKind.FETCH_FAILED, f"cannot read {uri}: {reason}")

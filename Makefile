@@ -1,0 +1,34 @@
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: help setup demo test test-all lint bench
+
+help:  ## this list
+	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: .venv/ready  ## .venv with uniface and all it needs, at the tested versions
+
+.venv/ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "uniface needs Python 3.11 or newer, and '$(PYTHON)' is not: make $(MAKECMDGOALS) PYTHON=python3.11"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --no-compile -c constraints.txt -e '.[test,dev]'
+	@touch $@
+
+demo: setup  ## caption the portraits that ship with the package, into out/demo/
+	$(BIN)/uniface caption source=demo sink.path=out/demo
+
+test: setup  ## the tests that take seconds
+	$(BIN)/pytest -m 'not slow'
+
+test-all: setup  ## all tests
+	$(BIN)/pytest
+
+lint: setup  ## style, types and import rules
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: setup  ## measure; results go to benchmarks/results/
+	$(BIN)/python benchmarks/caption.py

@@ -1,0 +1,191 @@
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from uniface_ray.core import conf
+from uniface_ray.core.compose import compose
+from uniface_ray.core.conf import groups_of
+from uniface_ray.core.config import JobConfig
+from uniface_ray.core.errors import UserError
+
+PATHS = ["source.path=/faces", "sink.path=/out"]
+
+
+def composed(*overrides: str) -> JobConfig:
+    return compose("caption", [*PATHS, *overrides])
+
+
+@given(st.text(min_size=1))
+@settings(deadline=None, max_examples=30)
+def test_any_text_is_literal(text: str) -> None:
+    config = composed(f"task.question={text}", f"source.path=s3://{text}", f"sink.path=s3://b/{text}")
+    assert config.task.question == text
+    assert config.source.path == f"s3://{text}"
+    assert config.sink.path == f"s3://b/{text}"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "What's her mood, roughly?",
+        '"quoted"',
+        "'",
+        "a=b==c",
+        "${run.seed} $HOME \\${x}",
+        "# not a comment",
+        "[1,2]",
+        "{a: b}",
+        "null",
+        "true",
+        "7",
+        "???",
+        "~",
+        " spaces around ",
+        "幸せですか",
+        "two\nlines\ttab",
+        "choice(a,b)",
+    ],
+)
+def test_a_question_is_literal(text: str) -> None:
+    assert composed(f"task.question={text}").task.question == text
+
+
+@pytest.mark.parametrize("name", ["status=ok", "a, b", "it's", "[x]", "ä b#c", "$x", "null"])
+def test_a_local_path_is_literal_and_from_the_root(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert composed(f"source.path={name}").source.path == str(tmp_path / name)
+    assert composed(f"source.path={tmp_path}/{name}").source.path == str(tmp_path / name)
+
+
+def test_home_and_schemes_in_paths(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/ada")
+    config = composed("source.path=~/faces", "sink.path=s3://bucket/~/../x/", "model.path=../weights")
+    assert config.source.path == "/home/ada/faces"
+    assert config.sink.path == "s3://bucket/~/../x/"
+    assert config.model.path == os.path.abspath("../weights")
+
+
+def test_other_values_are_read_by_their_type() -> None:
+    config = composed(
+        "engine.replicas=[1,4]",
+        "engine.num_gpus=0.5",
+        "engine.threads=2",
+        "source.keep_columns=[id, 1,true,null]",
+        "storage.connect_timeout_s=1e-3",
+        "storage.endpoint=http://host:9000",
+        "run.dry_run=true",
+        "run.limit=010",
+    )
+    assert config.engine.replicas == (1, 4)
+    assert config.engine.num_gpus == 0.5
+    assert config.engine.threads == 2
+    assert config.source.keep_columns == ("id", "1", "true", "null")
+    assert config.storage.connect_timeout_s == 0.001
+    assert config.storage.endpoint == "http://host:9000"
+    assert config.run.dry_run is True
+    assert config.run.limit == 10
+
+
+def test_null_unsets_what_may_be_null() -> None:
+    config = composed("storage.region=eu", "run.limit=5", "storage.region=null", "run.limit=null")
+    assert config.storage.region is None
+    assert config.run.limit is None
+
+
+def test_one_number_of_replicas() -> None:
+    assert composed("engine.replicas=3").engine.replicas == (3, 3)
+
+
+def test_groups_are_picked_and_values_go_over_them() -> None:
+    config = compose("caption", ["sink.path=/out", "source=demo", "model=uniface-tiny", "model.path=/my/weights"])
+    assert config.source.path == "package://assets/portraits"
+    assert (config.model.name, config.model.path) == ("uniface-tiny", "/my/weights")
+
+
+def test_the_last_value_wins() -> None:
+    assert composed("run.seed=1", "run.seed=2").run.seed == 2
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("engine.batchsize=3", "engine.batchsize: there is no such setting. Did you mean engine.batch_size"),
+        ("batch_size=3", "Did you mean engine.batch_size"),
+        ("--sink.path=x", "Did you mean sink.path"),
+        ("+run.seed=1", "Did you mean run.seed"),
+        ("xyzzy=1", "All settings: add --help"),
+        ("faces/", "faces/: a setting is written name=value"),
+        (
+            "source=s3://b/f",
+            "default and demo to pick from; for a path of your own type source.path=s3://b/f",
+        ),
+        ("run=fast", "run=fast: there is only default to pick from"),
+        ("engine.batch_size=many", "engine.batch_size=many: must be a valid integer. It means:"),
+        ("engine.batch_size=0", "engine.batch_size=0: must be greater than or equal to 1"),
+        ("engine.dtype=int8", "engine.dtype=int8: must be 'auto', 'float32'"),
+        ("engine.device=tpu", "engine.device=tpu: must match pattern"),
+        ("run.limit=true", "run.limit=true: must be a valid integer"),
+        ("run.seed=null", "run.seed=null: must be a valid integer"),
+        ("report.images=perhaps", "report.images=perhaps: must be a valid boolean"),
+        ("engine.replicas=[4,1]", "engine: replicas is [4, 1], but needs 1 <= min <= max"),
+        ("engine.replicas=[1,4", "engine.replicas=[1,4: this list does not parse"),
+        ("source.keep_columns=id", "source.keep_columns=id: must be a list, as in source.keep_columns=[a,b]"),
+        ("task.question=", "task.question=: must have at least 1 character"),
+        ("source.path=", "source.path=: must have at least 1 character"),
+    ],
+)
+def test_a_mistake_is_told(override: str, told: str) -> None:
+    with pytest.raises(UserError) as error:
+        composed(override)
+    assert told in str(error.value)
+
+
+def test_all_wrong_values_are_told_at_once() -> None:
+    with pytest.raises(UserError) as error:
+        composed("engine.batch_size=0", "run.seed=-1")
+    assert len(str(error.value).splitlines()) == 2
+
+
+def test_missing_paths_say_what_to_type() -> None:
+    with pytest.raises(UserError, match=r"source\.path is missing.*\n.*sink\.path is missing"):
+        compose("caption", [])
+
+
+@pytest.mark.parametrize("setting", ["secret_key", "access_key"])
+def test_secrets_are_not_told(setting: str) -> None:
+    with pytest.raises(UserError, match="give both or neither") as error:
+        composed(f"storage.{setting}=hush-hush")
+    assert "hush" not in str(error.value)
+    assert error.value.__cause__ is None
+    assert "hush" not in repr(composed("storage.access_key=hush1", "storage.secret_key=hush2"))
+
+
+def test_conf_and_schema_agree() -> None:
+    """A setting is a field of `core/config.py`, and a line with the same default and a meaning in conf/."""
+    config = composed()
+    groups = groups_of("caption")
+    assert {group.name for group in groups} == {*JobConfig.model_fields}
+    for group in groups:
+        values = getattr(config, group.name)
+        fields = type(values).model_fields
+        assert [s.name for s in group.settings] == [f"{group.name}.{field}" for field in fields]
+        defaults = {field: info.default for field, info in fields.items() if not info.is_required()}
+        assert {field: getattr(values, field) for field in defaults} == defaults
+
+
+def test_every_member_of_every_group_composes() -> None:
+    for group in groups_of("caption"):
+        for choice in group.choices:
+            composed(f"{group.name}={choice}")
+
+
+def test_the_installed_conf_is_preferred(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "uniface_ray"
+    monkeypatch.setattr(conf, "__file__", str(package / "core" / "conf.py"))
+    assert conf.conf_folder() == tmp_path / "conf"
+    shutil.copytree(Path(__file__).parents[2] / "conf", package / "conf")
+    assert conf.conf_folder() == package / "conf"
