@@ -15,9 +15,18 @@ _LEAST_CPUS = 4  # reads, decoding and commits need room beside a replica, on tw
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """What the run has to work with."""
+    """What the run has to work with.
+
+    Attributes:
+        local: it is this machine alone.
+        ours: the run connected to it, and disconnects at its end.
+        address: for people.
+        cpus: logical.
+        gpus: likewise.
+    """
 
     local: bool
+    ours: bool
     address: str
     cpus: float
     gpus: float
@@ -25,19 +34,25 @@ class Cluster:
 
 def joins_cluster(config: JobConfig) -> bool:
     """Whether the run joins a cluster that is there already."""
-    return _address(config) != "local"
+    return _connected() or _address(config) != "local"
 
 
 def connect(config: JobConfig) -> Cluster:
     """Join the cluster of `cluster.address` or RAY_ADDRESS, else start a local Ray.
+
+    A process that has called `ray.init` itself keeps its connection, and the run uses it.
 
     Raises:
         UserError: no cluster answers there, or it refuses the token.
     """
     address = _address(config)
     local = address == "local"
+    if _connected():
+        return _cluster("of this process", local=False, ours=False)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # it writes past Python's logging; errors come as exceptions
+    os.environ.setdefault(
+        "RAY_BACKEND_LOG_LEVEL", "fatal"
+    )  # it writes past Python's logging; errors come as exceptions
     if local:
         _protect()
     import ray
@@ -58,8 +73,19 @@ def connect(config: JobConfig) -> Cluster:
             "`ray start --head`, correct the address, or use cluster.address=local; if it wants a token, set "
             "RAY_AUTH_MODE=token and RAY_AUTH_TOKEN"
         ) from error
+    return _cluster(address, local, ours=True)
+
+
+def _cluster(address: str, local: bool, ours: bool) -> Cluster:
+    import ray
+
     resources = ray.cluster_resources()
-    return Cluster(local, address, resources.get("CPU", 0.0), resources.get("GPU", 0.0))
+    return Cluster(local, ours, address, resources.get("CPU", 0.0), resources.get("GPU", 0.0))
+
+
+def _connected() -> bool:
+    ray = sys.modules.get("ray")  # importing it takes seconds, and who has not imported it has not connected
+    return ray is not None and bool(ray.is_initialized())
 
 
 def _address(config: JobConfig) -> str:

@@ -81,8 +81,10 @@ class Pipeline:
         return self
 
     def __exit__(self, *_: object) -> None:
-        # Takes the pipeline's actors along; a cluster that was joined stays up.
-        ray.shutdown()
+        if self.cluster.ours:
+            ray.shutdown()  # takes the pipeline's actors along; a cluster that was joined stays up
+        else:
+            ray.kill(self.monitor)
 
     def stop(self) -> None:
         """Let no more chunks in."""

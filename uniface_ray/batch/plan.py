@@ -199,7 +199,7 @@ class _Writer:
     def flush(self) -> None:
         if not self.pending:
             return
-        columns: dict[str, list[object]] = {"chunk": []} | {field.name: [] for field in fields(Slice)}
+        columns: dict[str, list[object]] = {name: [] for name in ("chunk", *(field.name for field in fields(Slice)))}
         for number, chunk in enumerate(self.pending, self.file_chunk):
             for one in chunk:
                 for name, value in zip(columns, (number, *astuple(one)), strict=True):

@@ -4,11 +4,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import pyarrow as pa
+
 from uniface_ray.batch.chunk import Chunk, pack_answers, pack_rows, unpack_answers, unpack_rows
 from uniface_ray.batch.commit import Marker, commit
 from uniface_ray.batch.job import Job
 from uniface_ray.batch.plan import chunk_slices
-from uniface_ray.core.records import RejectError, Row
+from uniface_ray.core.records import Reject, RejectError, RejectKind, Row
 from uniface_ray.core.storage import Folder
 from uniface_ray.data.images import decode_image
 from uniface_ray.engine.protocol import Engine
@@ -35,7 +37,20 @@ def read_chunk(job: Job, number: int, plan_file: str) -> bytes:
     chunk = Chunk(number, [])
     with timed(chunk.seconds, "read"):
         chunk.rows = list(job.source.read(chunk_slices(sink_of(job), plan_file, number)))
+        for row in chunk.rows:
+            _check_kept(row, job.kept)
     return pack_rows(chunk, job.kept, job.image_size)
+
+
+def _check_kept(row: Row, kept: pa.Schema) -> None:
+    """Files of one source may disagree on a column's type; the outputs have one, that of the first file."""
+    for column in kept:
+        try:
+            pa.scalar(row.kept.get(column.name), column.type)
+        except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+            value = row.kept.pop(column.name)
+            what = f"column {column.name} is {value!r}, but the first file has {column.type} there: {error}"
+            row.reject = row.reject or Reject(RejectKind.BAD_REQUEST, what, "read")
 
 
 def decode_chunk(job: Job, payload: bytes) -> bytes:

@@ -1,0 +1,123 @@
+"""A chunk's way from rows to files, without Ray."""
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from uniface_ray.batch.chunk import Chunk, pack_answers, pack_rows, unpack_answers, unpack_rows
+from uniface_ray.batch.commit import Marker, commit
+from uniface_ray.batch.layout import OK, REJECTED, marker_name, part_name
+from uniface_ray.core.config import StorageConfig, TaskConfig
+from uniface_ray.core.errors import UniFaceError
+from uniface_ray.core.records import Reject, RejectKind, Row, RowRef
+from uniface_ray.core.storage import Folder
+from uniface_ray.tasks.answer import Answer
+from uniface_ray.tasks.caption import Caption
+
+KEPT = pa.schema([("age", pa.int32()), ("tags", pa.list_(pa.string()))])
+TASK = Caption(TaskConfig(name="caption", question="?"))
+GONE = Reject(RejectKind.NOT_FOUND, "no such file: ü", "read", attempts=2)
+
+
+@pytest.fixture
+def rows() -> list[Row]:
+    pixels = np.arange(2 * 3 * 4 * 4, dtype=np.uint8).reshape(2, 3, 4, 4)
+    return [
+        Row(RowRef(5, "/a b.jpg"), data=b"jpeg", kept={"age": 3, "tags": ["x"]}),
+        Row(RowRef(2**63 - 1, "s3://b/ü"), pixels=pixels[0], kept={"age": None, "tags": None}),
+        Row(RowRef(7, "c"), kept={}, reject=GONE),
+        Row(RowRef(8, "d"), pixels=pixels[1], kept={"age": 9, "tags": []}),
+    ]
+
+
+def test_rows_arrive_as_they_left(rows: list[Row]) -> None:
+    sent = Chunk(42, rows, {"read": 0.25})
+    got = unpack_rows(pack_rows(sent, KEPT, image_size=4), image_size=4)
+    assert (got.number, got.seconds) == (42, {"read": 0.25})
+    assert [row.ref for row in got.rows] == [row.ref for row in rows]
+    assert [row.reject for row in got.rows] == [row.reject for row in rows]
+    assert got.rows[0].data == b"jpeg"
+    assert got.rows[0].kept == {"age": 3, "tags": ["x"]}
+    for row, original in zip(got.rows, rows, strict=True):
+        assert (row.pixels is None) == (original.pixels is None)
+        if row.pixels is not None and original.pixels is not None:
+            assert np.array_equal(row.pixels, original.pixels)
+
+
+def answered(rows: list[Row]) -> bytes:
+    answers = [Answer(row, 11, [] if row.reject else [{"caption": f"of {row.ref.uri}"}], row.reject) for row in rows]
+    return pack_answers(Chunk(3, rows, {"engine": 1.5}), answers, TASK, "tiny", KEPT)
+
+
+@pytest.fixture
+def sink(tmp_path: Path) -> Folder:
+    return Folder(str(tmp_path / "sink"), StorageConfig())
+
+
+def test_a_commit_writes_both_outputs_and_then_the_marker(rows: list[Row], sink: Folder) -> None:
+    marker = commit(sink, unpack_answers(answered(rows), TASK), planned=4, attempt=2)
+    ok = pq.read_table(io.BytesIO(sink.read(part_name(OK, 3)))).to_pylist()
+    rejected = pq.read_table(io.BytesIO(sink.read(part_name(REJECTED, 3)))).to_pylist()
+    assert ok[1] == {
+        "row_id": 2**63 - 1,
+        "parent_id": None,
+        "uri": "s3://b/ü",
+        "task": "caption",
+        "model": "tiny",
+        "seed": 11,
+        "caption": "of s3://b/ü",
+        "age": None,
+        "tags": None,
+    }
+    assert [row["age"] for row in ok] == [3, None, 9]
+    assert rejected == [
+        {
+            "row_id": 7,
+            "parent_id": None,
+            "uri": "c",
+            "task": "caption",
+            "model": "tiny",
+            "seed": 11,
+            "error_kind": "not_found",
+            "error_message": "no such file: ü",
+            "stage": "read",
+            "attempts": 2,
+            "age": None,
+            "tags": None,
+        }
+    ]
+    assert Marker.from_json(sink.read(marker_name(3))) == marker
+    assert (marker.input, marker.ok, marker.rejected, marker.rows_out) == (4, 3, 1, 3)
+    assert marker.rejects_by_kind == {"not_found": 1}
+    assert [file.name for file in marker.files] == [part_name(OK, 3), part_name(REJECTED, 3)]
+    assert all(file.bytes == len(sink.read(file.name)) for file in marker.files)
+
+
+def test_a_second_try_with_another_outcome_leaves_nothing_of_the_first(rows: list[Row], sink: Folder) -> None:
+    commit(sink, unpack_answers(answered(rows), TASK), planned=4, attempt=1)
+    for row in rows:
+        row.reject = GONE
+    marker = commit(sink, unpack_answers(answered(rows), TASK), planned=4, attempt=2)
+    assert not sink.exists(part_name(OK, 3))
+    assert pq.read_table(io.BytesIO(sink.read(part_name(REJECTED, 3)))).num_rows == 4
+    assert (marker.ok, marker.rejected, marker.rows_out) == (0, 4, 0)
+
+
+def test_a_chunk_that_lost_a_row_is_not_committed(rows: list[Row], sink: Folder) -> None:
+    with pytest.raises(UniFaceError, match="5 rows in the plan, but 3 ok and 1 rejected"):
+        commit(sink, unpack_answers(answered(rows), TASK), planned=5, attempt=1)
+    assert not sink.exists(marker_name(3))
+    assert not sink.exists(part_name(OK, 3))
+
+
+def test_a_marker_says_what_a_person_would_look_for(rows: list[Row], sink: Folder) -> None:
+    commit(sink, unpack_answers(answered(rows), TASK), planned=4, attempt=1)
+    document = json.loads(sink.read(marker_name(3)))
+    assert document["chunk"] == 3
+    assert document["seconds"] == {"engine": 1.5}
+    assert set(document["files"][0]) == {"name", "bytes", "sha256"}

@@ -1,0 +1,108 @@
+"""The plan of a source that grows, shrinks and is interrupted."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from uniface_ray.batch import plan as planning
+from uniface_ray.batch.plan import CHUNK_BYTES, Plan, chunk_slices, chunked, limited
+from uniface_ray.core.config import DecodeConfig, SourceConfig, StorageConfig
+from uniface_ray.core.storage import Folder
+from uniface_ray.data.slices import Slice, Source
+from uniface_ray.data.sources import open_source
+
+STORAGE = StorageConfig()
+
+
+@pytest.fixture
+def sink(tmp_path: Path) -> Folder:
+    return Folder(str(tmp_path / "sink"), STORAGE)
+
+
+@pytest.fixture
+def faces(tmp_path: Path) -> Path:
+    folder = tmp_path / "faces"
+    folder.mkdir()
+    for number in range(10):
+        (folder / f"{number}.jpg").write_bytes(b"x" * number)
+    return folder
+
+
+def source(folder: Path) -> Source:
+    return open_source(SourceConfig(path=str(folder)), STORAGE, DecodeConfig())
+
+
+def planned(plan: Plan) -> list[str]:
+    chunks = range(plan.chunks)
+    return [one.path for chunk in chunks for one in chunk_slices(plan.sink, plan.files.of(chunk), chunk)]
+
+
+@pytest.fixture(autouse=True)
+def two_chunks_a_file(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(planning, "CHUNKS_PER_FILE", 2)
+    yield
+    planning._file_slices.cache_clear()
+
+
+def test_every_row_is_planned_once_and_found_again(faces: Path, sink: Folder) -> None:
+    plan = Plan.load(sink)
+    listing = plan.extend(source(faces), chunk_rows=3, limit=None)
+    assert (plan.chunks, plan.rows, listing.added) == (4, 10, 10)
+    assert planned(plan) == [f"{number}.jpg" for number in range(10)]
+    assert planned(Plan.load(sink)) == planned(plan)
+    assert Plan.load(sink).fingerprint == plan.fingerprint
+
+
+def test_new_files_become_new_chunks_and_old_numbers_stay(faces: Path, sink: Folder) -> None:
+    plan = Plan.load(sink)
+    plan.extend(source(faces), chunk_rows=3, limit=None)
+    before = planned(plan)
+    (faces / "00.jpg").write_bytes(b"new, and first in the listing")
+    (faces / "3.jpg").unlink()
+    (faces / "4.jpg").write_bytes(b"of another size")
+    again = Plan.load(sink)
+    listing = again.extend(source(faces), chunk_rows=3, limit=None)
+    assert (listing.added, listing.vanished, listing.changed) == (1, 1, 1)
+    assert planned(again) == [*before, "00.jpg"]
+    nothing = Plan.load(sink).extend(source(faces), chunk_rows=3, limit=None)
+    assert (nothing.added, nothing.vanished) == (0, 1)
+
+
+def test_what_a_dead_planner_left_is_planned_again(faces: Path, sink: Folder) -> None:
+    plan = Plan.load(sink)
+    plan.extend(source(faces), chunk_rows=3, limit=None)
+    sink.delete("plan/generation-0000.json")  # as if it had died before it could write this
+    again = Plan.load(sink)
+    assert (again.chunks, sink.list("plan")) == (0, [])
+    again.extend(source(faces), chunk_rows=3, limit=None)
+    assert sorted(planned(again)) == sorted(planned(plan))
+
+
+def test_a_limit_counts_rows_of_all_runs(faces: Path, sink: Folder) -> None:
+    plan = Plan.load(sink)
+    plan.extend(source(faces), chunk_rows=3, limit=7)
+    assert (plan.rows, planned(plan)) == (7, [f"{number}.jpg" for number in range(7)])
+    assert Plan.load(sink).extend(source(faces), chunk_rows=3, limit=7).added == 0
+
+
+counts = st.lists(st.integers(1, 5), max_size=30)
+
+
+@given(counts, st.integers(5, 9), st.integers(0, 60))
+def test_chunks_hold_every_row_in_order_and_never_too_many(sizes: list[int], rows: int, limit: int) -> None:
+    slices = [Slice("f", start, count) for start, count in enumerate(sizes)]
+    cut = list(limited(iter(slices), limit))
+    chunks = list(chunked(iter(cut), rows))
+    assert [one for chunk in chunks for one in chunk] == cut
+    assert sum(one.count for one in cut) == min(limit, sum(sizes))
+    assert all(0 < sum(one.count for one in chunk) <= rows for chunk in chunks)
+
+
+def test_chunks_of_large_images_hold_fewer() -> None:
+    slices = [Slice(str(i), 0, 1, size=CHUNK_BYTES // 3) for i in range(7)] + [
+        Slice("huge", 0, 1, size=9 * CHUNK_BYTES)
+    ]
+    assert [len(chunk) for chunk in chunked(iter(slices), 256)] == [3, 3, 1, 1]
