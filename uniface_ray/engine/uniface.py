@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import transformers
 
 from uniface_ray.core.records import Reject, RejectKind
 from uniface_ray.engine.protocol import Request, Result
@@ -38,6 +39,7 @@ class UniFaceEngine:
             torch.set_num_threads(threads)
         self.device = torch.device(device)
         self.batch_size = batch_size
+        transformers.logging.disable_progress_bar()  # a replica has no terminal
         self.processor = UniFaceProcessor.from_pretrained(folder)
         model = UniFaceForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval().to(self.device)
         model.showo.to(getattr(torch, dtype))

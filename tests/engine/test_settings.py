@@ -1,0 +1,70 @@
+"""Device, precision and model files: what is decided, and what is said of mistakes."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.tiny import save_random_model
+from uniface_ray.core.config import EngineConfig, ModelConfig, StorageConfig
+from uniface_ray.core.errors import UserError
+from uniface_ray.engine.device import resolve_device, resolve_dtype
+from uniface_ray.engine.weights import check_model
+
+
+@pytest.mark.parametrize(
+    ("device", "gpus", "expected"),
+    [("auto", 0, "cpu"), ("auto", 2, "cuda"), ("cpu", 2, "cpu"), ("cuda", 1, "cuda"), ("cuda:1", 2, "cuda:1")],
+)
+def test_devices(device: str, gpus: int, expected: str) -> None:
+    assert resolve_device(EngineConfig(device=device), gpus) == expected
+
+
+@pytest.mark.parametrize(("device", "gpus"), [("cuda", 0), ("cuda:0", 0), ("cuda:2", 2)])
+def test_a_device_that_is_not_there_is_named(device: str, gpus: int) -> None:
+    with pytest.raises(UserError, match=rf"engine\.device is {device}"):
+        resolve_device(EngineConfig(device=device), gpus)
+
+
+def test_precision_follows_the_device_unless_said() -> None:
+    assert resolve_dtype(EngineConfig(), "cpu") == "float32"
+    assert resolve_dtype(EngineConfig(), "cuda") == "bfloat16"
+    assert resolve_dtype(EngineConfig(dtype="bfloat16"), "cpu") == "bfloat16"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return save_random_model(tmp_path / "model")
+
+
+def check(folder: Path) -> None:
+    check_model(ModelConfig(name="m", path=str(folder)), StorageConfig())
+
+
+def test_a_good_folder_gives_its_config(folder: Path) -> None:
+    config = check_model(ModelConfig(name="m", path=str(folder)), StorageConfig())
+    assert config.magvit_config.image_size == 32
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "model.safetensors"])
+def test_a_missing_file_is_named(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    with pytest.raises(UserError, match=r"model\.path is .* there is no") as caught:
+        check(folder)
+    assert Path(name).suffix in str(caught.value)
+
+
+def test_a_missing_folder_and_strange_configs_are_said(folder: Path) -> None:
+    (folder / "config.json").write_text(json.dumps({"model_type": "llama"}))
+    with pytest.raises(UserError, match="model_type 'llama'"):
+        check(folder)
+    (folder / "config.json").write_text("{")
+    with pytest.raises(UserError, match="not JSON"):
+        check(folder)
+    (folder / "config.json").write_text(json.dumps({"model_type": "uniface", "magvit_config": {"image_size": "big"}}))
+    with pytest.raises(UserError, match="does not fit"):
+        check(folder)
+    shutil.rmtree(folder)
+    with pytest.raises(UserError, match=r"model\.path"):
+        check(folder)

@@ -1,0 +1,64 @@
+"""The engine of our own model, on random weights."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.tiny import save_random_model
+from uniface_ray.core.records import Reject, RejectKind
+from uniface_ray.engine.protocol import Request, Result
+from uniface_ray.engine.uniface import UniFaceEngine
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_random_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture
+def requests() -> list[Request]:
+    pixels = np.random.default_rng(0).integers(0, 256, (7, 3, 32, 32), dtype=np.uint8)
+    return [Request(one, "q" * index, max_new_tokens=4 + index, seed=index) for index, one in enumerate(pixels)]
+
+
+def texts(outcomes: list[Result | Reject]) -> list[str]:
+    assert all(isinstance(one, Result) for one in outcomes)
+    return [one.text for one in outcomes if isinstance(one, Result)]
+
+
+def test_an_answer_does_not_depend_on_its_neighbours(folder: Path, requests: list[Request]) -> None:
+    together = UniFaceEngine(folder, batch_size=7).run(requests)
+    alone = [UniFaceEngine(folder, batch_size=1).run([request])[0] for request in requests]
+    turned = UniFaceEngine(folder, batch_size=3).run(requests[::-1])[::-1]
+    assert texts(together) == texts(alone) == texts(turned)
+    assert len(set(texts(together))) > 1
+
+
+def test_no_answer_is_longer_than_its_own_limit(folder: Path, requests: list[Request]) -> None:
+    outcomes = UniFaceEngine(folder).run(requests)
+    for request, outcome in zip(requests, outcomes, strict=True):
+        assert isinstance(outcome, Result)
+        assert outcome.tokens <= request.max_new_tokens
+
+
+def test_a_request_that_fails_costs_no_other(folder: Path, requests: list[Request]) -> None:
+    engine = UniFaceEngine(folder, batch_size=7)
+    good = texts(engine.run(requests))
+    requests[3] = Request(np.zeros((3, 5, 5), np.uint8), "?", 4, 0)  # no picture of the model's size
+    outcomes = engine.run(requests)
+    bad = outcomes.pop(3)
+    assert isinstance(bad, Reject)
+    assert (bad.kind, bad.stage) == (RejectKind.MODEL_ERROR, "engine")
+    assert texts(outcomes) == good[:3] + good[4:]
+
+
+def test_lower_precision_keeps_the_image_codes(folder: Path) -> None:
+    pixels = torch.rand(2, 3, 32, 32) * 2 - 1
+    codes = [UniFaceEngine(folder, dtype=dtype).model.encode_images(pixels) for dtype in ("float32", "bfloat16")]
+    assert torch.equal(*codes)
+
+
+def test_no_requests_no_results(folder: Path) -> None:
+    assert UniFaceEngine(folder).run([]) == []
