@@ -24,9 +24,7 @@ def test_vocabulary_layout(config: UniFaceConfig, reference: dict[str, Any]) -> 
     assert config.num_image_tokens == reference["num_vq_tokens"]
     assert config.pad_id == reference["pad_id"]
     ours = {name for name in reference["special_ids"] if name not in ("<|sot|>", "<|eot|>", "<|pad|>")}
-    assert {name: config.special_id(name) for name in ours} == {
-        name: reference["special_ids"][name] for name in ours
-    }
+    assert {name: config.special_id(name) for name in ours} == {name: reference["special_ids"][name] for name in ours}
 
 
 @pytest.mark.parametrize("question", QUESTIONS)

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 SourceFormat = Literal["auto", "images", "parquet", "jsonl"]
 
@@ -28,8 +28,6 @@ class SourceConfig(Settings):
     format: SourceFormat = "auto"
     image_column: str = "image"
     uri_column: str = "uri"
-    prompt_column: str = "prompt"
-    question_column: str = "question"
     keep_columns: tuple[str, ...] = ()
 
 
@@ -106,6 +104,12 @@ def _replica_range(value: Any) -> Any:
     return (value, value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
+def _in_order(value: tuple[int, int]) -> tuple[int, int]:
+    if not 1 <= value[0] <= value[1]:
+        raise ValueError(f"needs 1 <= min <= max, and [{value[0]}, {value[1]}] is not")
+    return value
+
+
 class EngineConfig(Settings):
     """How replicas run.
 
@@ -120,19 +124,12 @@ class EngineConfig(Settings):
     """
 
     batch_size: int = Field(default=64, ge=1)
-    replicas: Annotated[tuple[int, int], BeforeValidator(_replica_range)] = (1, 1)
+    replicas: Annotated[tuple[int, int], BeforeValidator(_replica_range), AfterValidator(_in_order)] = (1, 1)
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     num_cpus: float = Field(default=1.0, ge=0)
     num_gpus: float | None = Field(default=None, ge=0)
     threads: int | None = Field(default=None, ge=1)
-
-    @model_validator(mode="after")
-    def _replicas_in_order(self) -> "EngineConfig":
-        low, high = self.replicas
-        if not 1 <= low <= high:
-            raise ValueError(f"replicas is [{low}, {high}], but needs 1 <= min <= max")
-        return self
 
 
 class RunConfig(Settings):

@@ -70,14 +70,12 @@ class Row:
         ref: where it came from.
         data: encoded image bytes, until they are decoded.
         pixels: uint8 (3, size, size) RGB at the model's size.
-        fields: text of the source that a task may use (`prompt`, `question`).
         kept: `source.keep_columns`, carried to both outputs.
     """
 
     ref: RowRef
     data: bytes | None = None
     pixels: Pixels | None = None
-    fields: dict[str, str] = field(default_factory=dict)
     kept: dict[str, Any] = field(default_factory=dict)
     reject: Reject | None = None
 

@@ -65,15 +65,14 @@ class Bucket:
 
         A key that may use a prefix but not look at the bucket gets no answer: then the next request tells.
         """
-        with suppress(PermissionError):
-            try:
-                missing = self.filesystem.get_file_info(bucket).type == fs.FileType.NotFound
-            except OSError as error:
-                if is_refusal(error):
-                    return
-                raise
-            if missing:
-                raise FileNotFoundError(f"bucket {bucket} does not exist")
+        try:
+            missing = self.filesystem.get_file_info(bucket).type == fs.FileType.NotFound
+        except OSError as error:
+            if is_refusal(error):
+                return
+            raise
+        if missing:
+            raise FileNotFoundError(f"bucket {bucket} does not exist")
 
 
 def open_bucket(storage: StorageConfig, bucket: str) -> Bucket:

@@ -1,12 +1,14 @@
-"""Fetch the bytes of many rows at once: one object of S3 takes a while, however small."""
+"""Fetch the bytes that rows name, many at once: one object of S3 takes a while, however small."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from uniface_ray.core.config import StorageConfig
-from uniface_ray.core.records import RejectError, Row
-from uniface_ray.core.storage import fetch
+from uniface_ray.core.errors import UserError
+from uniface_ray.core.records import RejectError, RejectKind, Row
+from uniface_ray.core.storage import open_path
+from uniface_ray.core.storage_errors import reject_of
 
 _THREADS = 16
 # Rows that are fetched or waiting for their turn; bounds the bytes in memory.
@@ -35,3 +37,30 @@ def fetch_rows(rows: Iterable[Row], storage: StorageConfig, max_bytes: int) -> I
             yield pending.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def fetch(uri: str, storage: StorageConfig, max_bytes: int) -> bytes:
+    """All of a file that a row names.
+
+    Raises:
+        RejectError: not there, more than `max_bytes`, an address of another kind, or the storage failed.
+    """
+    try:
+        folder, name = open_path(uri, storage)
+        # Opening a pipe would wait for ever, and only a disk has any.
+        if folder.is_local and not folder.exists(name):
+            raise RejectError(RejectKind.NOT_FOUND, f"no such file: {uri}")
+        with folder.open_input(name) as file:
+            check_size(uri, file.size(), max_bytes)
+            data: bytes = file.read()
+    except UserError as error:
+        raise RejectError(RejectKind.BAD_REQUEST, str(error)) from error
+    except (OSError, ValueError) as error:
+        raise reject_of(error, uri) from error
+    return data
+
+
+def check_size(uri: str, size: int, max_bytes: int) -> None:
+    """Raise the RejectError of a file that is too large."""
+    if size > max_bytes:
+        raise RejectError(RejectKind.TOO_LARGE, f"{uri} has {size:,} bytes, but decode.max_bytes allows {max_bytes:,}")

@@ -32,8 +32,8 @@ def decode_image(data: bytes, max_pixels: int) -> Pixels:
     """Encoded image -> RGB pixels, uint8 (H, W, 3), C-contiguous, upright as its EXIF says.
 
     JPEG goes through libjpeg-turbo, the rest through Pillow: PNG, WebP, GIF, BMP and TIFF, the first frame of
-    several. Transparent pixels are put on white, the page that such pictures are drawn for; 16 bits are scaled
-    to 8. What the file is called does not matter. Colour profiles are not applied.
+    several. Transparent pixels are put on white, the page that such pictures are drawn for; 16 bits are
+    scaled to 8. What the file is called does not matter. Colour profiles are not applied.
 
     Args:
         data: the whole file.
@@ -55,7 +55,7 @@ def decode_image(data: bytes, max_pixels: int) -> Pixels:
         raise
     except MemoryError as error:
         raise RejectError(RejectKind.OUT_OF_MEMORY, f"no memory to decode this {kind}") from error
-    except Exception as error:  # on damaged files decoders raise nearly everything, SyntaxError to struct.error
+    except Exception as error:  # damaged files make decoders raise all kinds, SyntaxError to struct.error
         reason = f"{kind} that is damaged or cut short: {error or type(error).__name__}"
         raise RejectError(RejectKind.UNREADABLE_IMAGE, reason) from error
 

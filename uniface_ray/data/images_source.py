@@ -7,8 +7,8 @@ import pyarrow as pa
 from uniface_ray.core.config import DecodeConfig, SourceConfig
 from uniface_ray.core.errors import UserError
 from uniface_ray.core.records import RejectError, Row, RowRef, row_id_of
-from uniface_ray.core.storage import FileEntry, check_size
-from uniface_ray.data.fetching import fetch_rows
+from uniface_ray.core.storage import FileEntry
+from uniface_ray.data.fetching import check_size, fetch_rows
 from uniface_ray.data.listing import DataFiles
 from uniface_ray.data.slices import Slice
 

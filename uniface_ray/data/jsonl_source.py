@@ -11,7 +11,8 @@ import pyarrow as pa
 from uniface_ray.core.config import DecodeConfig, SourceConfig
 from uniface_ray.core.errors import UserError
 from uniface_ray.core.records import RejectError, RejectKind, Row, RowRef, row_id_of
-from uniface_ray.core.storage import FileEntry, explain, reject_of
+from uniface_ray.core.storage import FileEntry
+from uniface_ray.core.storage_errors import explain, reject_of
 from uniface_ray.data.fetching import fetch_rows
 from uniface_ray.data.listing import DataFiles
 from uniface_ray.data.slices import Slice, cannot_count, check_unchanged, rejected_rows
@@ -112,6 +113,8 @@ class JsonlSource:
         for file in self._files.entries():
             try:
                 lines = list(islice(self._lines(file.name), _CHECKED_LINES))
+            except FileNotFoundError:
+                continue  # gone since it was listed
             except OSError as error:
                 raise explain(error, "source.path", self._files.uri(file.name)) from error
             for line in lines:
@@ -121,7 +124,9 @@ class JsonlSource:
                     continue  # a bad line is a reject of the run, not a mistake of the settings
             if lines:
                 return list(keys)
-        raise UserError(f"source.path is {self._files.folder.uri!r}, but its JSONL files have no lines: give one")
+        raise UserError(
+            f"source.path is {self._files.folder.uri!r}, but there is no line in its JSONL files: correct the path"
+        )
 
     def _lines(self, name: str, piece: Slice | None = None) -> Iterator[_Line]:
         """The lines that are not blank, from the start of the file or of the slice."""
@@ -161,7 +166,7 @@ def _parse(text: bytes, where: str) -> dict[str, Any]:
     try:
         record = json.loads(text.decode("utf-8-sig"))
         if b"\\u" in text:
-            json.dumps(record, ensure_ascii=False).encode()  # half a surrogate pair cannot be written anywhere
+            json.dumps(record, ensure_ascii=False).encode()  # half a surrogate pair is no text
     except (ValueError, RecursionError) as error:
         raise RejectError(RejectKind.BAD_REQUEST, f"{where} is not JSON: {error}") from error
     if not isinstance(record, dict):

@@ -4,7 +4,8 @@ from typing import Any
 
 from uniface_ray.core.config import SourceConfig, StorageConfig
 from uniface_ray.core.errors import UserError
-from uniface_ray.core.storage import FileEntry, Folder, explain, join, open_path
+from uniface_ray.core.storage import FileEntry, Folder, join, open_path
+from uniface_ray.core.storage_errors import explain
 
 SUFFIXES = {
     "images": (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"),
@@ -50,8 +51,8 @@ class DataFiles:
         found = [entry for entry in self._all() if entry.name.lower().endswith(SUFFIXES[self.format])]
         if not found:
             raise UserError(
-                f"source.path is {self.folder.uri!r} and source.format is {self.format}, but no file there ends in "
-                f"{', '.join(SUFFIXES[self.format])}{self._others()}: correct the path or the format"
+                f"source.path is {self.folder.uri!r} and source.format is {self.format}, but no file there "
+                f"ends in {', '.join(SUFFIXES[self.format])}{self._others()}: correct the path or the format"
             )
         return found
 

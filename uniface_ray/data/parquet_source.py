@@ -9,8 +9,9 @@ import pyarrow.parquet as pq
 from uniface_ray.core.config import DecodeConfig, SourceConfig
 from uniface_ray.core.errors import UserError
 from uniface_ray.core.records import Reject, RejectError, RejectKind, Row, RowRef, row_id_of
-from uniface_ray.core.storage import FileEntry, check_size, explain, is_storage_failure, reject_of
-from uniface_ray.data.fetching import fetch_rows
+from uniface_ray.core.storage import FileEntry
+from uniface_ray.core.storage_errors import explain, is_storage_failure, reject_of
+from uniface_ray.data.fetching import check_size, fetch_rows
 from uniface_ray.data.listing import DataFiles
 from uniface_ray.data.slices import Slice, cannot_count, check_unchanged, rejected_rows
 from uniface_ray.data.uris import resolve
@@ -36,25 +37,10 @@ class ParquetSource:
         self._max_bytes = decode.max_bytes
 
     def check(self) -> None:
-        for file in self._files.entries():
-            uri = self._files.uri(file.name)
-            try:
-                with self._files.folder.open_input(file.name) as handle:
-                    schema = pq.read_schema(handle)
-            except _ERRORS as error:
-                if is_storage_failure(error):
-                    raise explain(error, "source.path", uri) from error
-                continue  # one bad file is a reject of the run, not a mistake of the settings
-            self._columns(schema, uri)
-            return
-        raise UserError(
-            f"source.path is {self._files.folder.uri!r}, but none of its parquet files can be read as parquet "
-            f"(the last is {uri}): mend them, or correct the path"
-        )
+        self._columns(*self._first_schema())
 
     def kept(self) -> pa.Schema:
-        with self._files.folder.open_input(self._files.entries()[0].name) as handle:
-            schema = pq.read_schema(handle)
+        schema, _ = self._first_schema()
         return pa.schema([schema.field(name) for name in self._source.keep_columns])
 
     def files(self) -> Iterator[FileEntry]:
@@ -96,7 +82,7 @@ class ParquetSource:
         yield from rejected_rows(piece, uri, range(position, piece.start + piece.count), error)
 
     def _records(self, piece: Slice) -> Iterator[dict[str, Any]]:
-        """The slice's rows as {column: pyarrow scalar}."""
+        """The slice's rows as {column: pyarrow scalar}, the images' column first."""
         with self._files.folder.open_input(piece.path) as handle:
             check_unchanged(piece, self._files.uri(piece.path), handle.size())
             file = pq.ParquetFile(handle, buffer_size=_BUFFER_BYTES, pre_buffer=False)
@@ -116,10 +102,7 @@ class ParquetSource:
         row = Row(RowRef(row_id_of(path, position), self._files.uri(path)))
         try:
             row.kept = {name: record[name].as_py() for name in self._source.keep_columns}
-            if self._source.image_column in record:
-                data, uri = _image_of(record[self._source.image_column])
-            else:
-                data, uri = None, record[self._source.uri_column].as_py()
+            data, uri = _image_of(next(iter(record.values())))
             if data is not None:
                 check_size(row.ref.uri, len(data), self._max_bytes)
                 row.data = data
@@ -132,6 +115,22 @@ class ParquetSource:
         except (ValueError, OverflowError) as error:  # text that is no UTF-8, a date beyond Python's
             row.reject = Reject(RejectKind.BAD_REQUEST, f"row {position} of {row.ref.uri}: {error}", "read")
         return row
+
+    def _first_schema(self) -> tuple[pa.Schema, str]:
+        """The columns of the first file that can be read, and its address."""
+        for file in self._files.entries():
+            uri = self._files.uri(file.name)
+            try:
+                with self._files.folder.open_input(file.name) as handle:
+                    return pq.read_schema(handle), uri
+            except _ERRORS as error:
+                if is_storage_failure(error) and not isinstance(error, FileNotFoundError):
+                    raise explain(error, "source.path", uri) from error
+                continue  # one bad file is a reject of the run, not a mistake of the settings
+        raise UserError(
+            f"source.path is {self._files.folder.uri!r}, but none of its files can be read as parquet "
+            f"(the last is {uri}): mend them, or correct the path"
+        )
 
     def _columns(self, schema: pa.Schema, uri: str) -> list[str]:
         """The columns to read: the images' (bytes, else URIs) first.
@@ -151,8 +150,8 @@ class ParquetSource:
         else:
             raise UserError(
                 f"source.image_column is {source.image_column!r} and source.uri_column is "
-                f"{source.uri_column!r}, but {uri} has neither an image column of that name (binary, or a struct "
-                "of bytes and path) nor a URI column of that name (string). "
+                f"{source.uri_column!r}, but {uri} has neither an image column of that name (binary, or a "
+                "struct of bytes and path) nor a URI column of that name (string). "
                 f"Its columns are: {there}. Set one of the two to the column with the images"
             )
         return list(dict.fromkeys([image, *source.keep_columns]))
@@ -173,9 +172,11 @@ def _groups_of(metadata: pq.FileMetaData, piece: Slice) -> tuple[list[int], int]
 
 
 def _image_of(value: Any) -> tuple[bytes | None, str | None]:
-    """The bytes of an image cell, or the path it gives instead."""
+    """The bytes of an image, or the URI that stands for them."""
     cell = value.as_py()
-    return (cell.get("bytes"), cell.get("path")) if isinstance(cell, dict) else (cell, None)
+    if isinstance(cell, dict):
+        return cell["bytes"], cell.get("path")
+    return (None, cell) if isinstance(cell, str) else (cell, None)
 
 
 def _holds_images(kind: pa.DataType) -> bool:

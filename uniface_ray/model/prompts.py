@@ -25,6 +25,9 @@ def understanding_ids(config: UniFaceConfig, text_ids: Sequence[int], codes: Ten
         config: of the model.
         text_ids: the tokens of `question_text(...)`.
         codes: image codes (N,), or None to leave N mask tokens as places for them.
+
+    Raises:
+        ValueError: another number of codes than N.
     """
     head = [config.special_id("<|mmu|>"), config.special_id("<|soi|>")]
     tail = [config.special_id("<|eoi|>"), config.bos_token_id, *text_ids]
@@ -40,6 +43,9 @@ def generation_ids(config: UniFaceConfig, text_ids: Sequence[int], codes: Tensor
         config: of the model.
         text_ids: tokens of the prompt.
         codes: image codes (N,), or None for an image that is all mask tokens.
+
+    Raises:
+        ValueError: another number of codes than N.
     """
     text = [config.special_id("<|t2i|>"), config.bos_token_id, *text_ids]
     text = [*text[: config.max_text_length], config.eos_token_id]
@@ -60,6 +66,8 @@ def left_pad(rows: Sequence[Tensor], pad_id: int) -> Tensor:
 def _image_ids(config: UniFaceConfig, codes: Tensor | None) -> Tensor:
     if codes is None:
         return torch.full((config.num_image_tokens,), config.mask_token_id)
+    if len(codes) != config.num_image_tokens:
+        raise ValueError(f"an image has {len(codes)} codes, but this model takes {config.num_image_tokens}")
     return codes.cpu() + config.image_token_offset
 
 

