@@ -136,3 +136,7 @@ def _help(name: str) -> str:
             f"\n{_EXIT_CODES}",
         ]
     )
+
+
+if __name__ == "__main__":
+    entry()

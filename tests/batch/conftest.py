@@ -44,3 +44,13 @@ def rows_of(sink: Folder, status: str) -> list[dict[str, Any]]:
     """All output rows of one status, in order of chunks."""
     names = [entry.name for entry in sink.list(f"data/status={status}")]
     return [row for name in names for row in pq.read_table(pa.BufferReader(sink.read(name))).to_pylist()]
+
+
+@pytest.fixture
+def portraits_folder(tmp_path: Path, portraits: list[bytes]) -> Path:
+    """The portraits as files of a folder of the test's own."""
+    folder = tmp_path / "portraits"
+    folder.mkdir()
+    for number, data in enumerate(portraits):
+        (folder / f"{number:02d}.jpg").write_bytes(data)
+    return folder

@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from uniface_ray.core.config import JobConfig
 from uniface_ray.core.errors import UserError
 
+_KNOCK_S = 10.0
 _LEAST_CPUS = 4  # reads, decoding and commits need room beside a replica, on two cores too
 
 
@@ -55,6 +57,8 @@ def connect(config: JobConfig) -> Cluster:
     )  # it writes past Python's logging; errors come as exceptions
     if local:
         _protect()
+    else:
+        _check_answers(address)
     import ray
 
     options = {"logging_level": "ERROR", "log_to_driver": False}
@@ -68,11 +72,7 @@ def connect(config: JobConfig) -> Cluster:
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         if local:
             raise
-        raise UserError(
-            f"no Ray cluster answers at {address!r} (from cluster.address or RAY_ADDRESS): {error}. Start one with "
-            "`ray start --head`, correct the address, or use cluster.address=local; if it wants a token, set "
-            "RAY_AUTH_MODE=token and RAY_AUTH_TOKEN"
-        ) from error
+        raise _no_cluster(address, error) from error
     return _cluster(address, local, ours=True)
 
 
@@ -86,6 +86,32 @@ def _cluster(address: str, local: bool, ours: bool) -> Cluster:
 def _connected() -> bool:
     ray = sys.modules.get("ray")  # importing it takes seconds, and who has not imported it has not connected
     return ray is not None and bool(ray.is_initialized())
+
+
+def _check_answers(address: str) -> None:
+    """Knock at the door: Ray itself keeps trying an address where nobody is for many minutes."""
+    scheme, _, host = address.rpartition("://")
+    if scheme in ("http", "https"):
+        raise UserError(
+            f"cluster.address (or RAY_ADDRESS) is {address!r}, which is where jobs are submitted to: use "
+            f"`ray job submit --address {address}`, or the cluster's own address, such as {host.split(':')[0]}:6379"
+        )
+    name, _, port = host.rpartition(":")
+    if not port.isdigit():
+        return  # "auto" and the like: Ray looks for a cluster on this machine and tells at once
+    try:
+        socket.create_connection((name.strip("[]"), int(port)), timeout=_KNOCK_S).close()
+    except OSError as error:
+        raise _no_cluster(address, error) from error
+
+
+def _no_cluster(address: str, error: Exception) -> UserError:
+    reason = " ".join(str(error).split())
+    return UserError(
+        f"no Ray cluster answers at {address!r} (from cluster.address or RAY_ADDRESS): {reason}. Start one with "
+        "`ray start --head`, correct the address, or use cluster.address=local; if it wants a token, set "
+        "RAY_AUTH_MODE=token and RAY_AUTH_TOKEN"
+    )
 
 
 def _address(config: JobConfig) -> str:

@@ -9,6 +9,8 @@ from types import FrameType
 
 from uniface_ray.core.errors import UniFaceError
 
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
 
 class InterruptedRunError(UniFaceError):
     """A signal ended the run; the same command resumes it."""
@@ -30,26 +32,30 @@ class Asked:
     number: int | None = None
     patient: bool = False
 
+    def listen(self) -> None:
+        """Take SIGINT and SIGTERM from now on, whoever had them.
+
+        Signals belong to the main thread: a run in another one leaves them to its caller.
+        """
+        if threading.current_thread() is threading.main_thread():
+            for number in _SIGNALS:
+                signal.signal(number, self._take)
+
+    def _take(self, number: int, _: FrameType | None) -> None:
+        again, self.number = self.number is not None, number
+        if again or not self.patient:
+            raise InterruptedRunError(number)
+
 
 @contextmanager
 def interrupts() -> Iterator[Asked]:
-    """Take SIGINT and SIGTERM while the run lasts.
-
-    Signals belong to the main thread: a run in another one leaves them to its caller.
-    """
+    """Take SIGINT and SIGTERM while the run lasts."""
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
     asked = Asked()
-
-    def take(number: int, _: FrameType | None) -> None:
-        again, asked.number = asked.number is not None, number
-        if again or not asked.patient:
-            raise InterruptedRunError(number)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield asked
-        return
-    before = {number: signal.signal(number, take) for number in (signal.SIGINT, signal.SIGTERM)}
+    asked.listen()
     try:
         yield asked
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in before.items():
+                signal.signal(number, handler)

@@ -34,7 +34,7 @@ class Checked:
 
     Attributes:
         source: ready to be listed.
-        sink: made and proven writable.
+        sink: whose bucket is there.
         kept: types of `source.keep_columns`.
         image_size: side in pixels of what the model takes.
     """
@@ -46,7 +46,7 @@ class Checked:
 
 
 def check(config: JobConfig) -> Checked:
-    """Check source, model and sink, in this order, so that a wrong source leaves no sink behind.
+    """Check source, model and sink; nothing is written yet, so that a mistake leaves no sink behind.
 
     Raises:
         UserError: the first mistake found.
@@ -57,7 +57,7 @@ def check(config: JobConfig) -> Checked:
     image_size = check_model(config.model, config.storage).magvit_config.image_size
     sink = Folder(config.sink.path, config.storage)
     _check_apart(config, sink)
-    sink.make_writable("sink.path")
+    sink.check("sink.path")
     return Checked(source, sink, source.kept(), image_size)
 
 

@@ -52,6 +52,7 @@ def _run(config: JobConfig, view: View, asked: Asked) -> RunSummary:
     cluster = _connect(config, view) if joins_cluster(config) else None
     device = resolve_device(config.engine, cluster.gpus if cluster else local_gpus())
     dtype = resolve_dtype(config.engine, device)
+    checked.sink.make_writable("sink.path")
     course = Course(Tally())
     tally = course.tally
     manifest = Manifest.open(checked.sink, config, dtype)
@@ -135,6 +136,7 @@ def _work(
     from uniface_ray.batch.pipeline import Pipeline
 
     view.start(course.tally.input, course.tally.done)
+    asked.listen()  # once more: Ray takes SIGTERM for itself when it starts
     with Pipeline(job, plan.files, cluster) as pipeline:
         asked.patient = True
         try:
