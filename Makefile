@@ -31,4 +31,4 @@ lint: setup  ## style, types and import rules
 	$(BIN)/lint-imports
 
 bench: setup  ## measure; results go to benchmarks/results/
-	$(BIN)/python benchmarks/caption.py
+	$(BIN)/python -m benchmarks.caption

@@ -61,7 +61,7 @@ def build_report(job: Job, plan: Plan, course: Course, manifest: Manifest, state
     words = Counter(len(text.split()) for part in ok for text in part[task.text_column].to_pylist())
     partly = len(ok) < len(_with_files(tally, OK))
     return Report(
-        title=f"{config.task.name.capitalize()} of {tally.done:,} images",
+        title=f"{task.noun.capitalize()} of {tally.done:,} images",
         task=config.task.name,
         model=config.model.name,
         source=absolute(config.source.path),

@@ -13,6 +13,8 @@ class Task(Protocol):
     """Turns a decoded row into requests, and their results into output rows."""
 
     name: str
+    noun: str
+    """What it makes, in the plural, for people."""
     columns: pa.Schema
     """The task's own columns, beside the common ones (`batch.schema`)."""
     text_column: str

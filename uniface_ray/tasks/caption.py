@@ -14,6 +14,7 @@ class Caption:
     """Asks every image the same question and keeps the answer as `caption`."""
 
     name = "caption"
+    noun = "captions"
     columns = pa.schema([("caption", pa.string())])
     text_column = "caption"
 

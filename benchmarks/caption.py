@@ -1,0 +1,109 @@
+"""The caption job against one plain process, and its memory as the number of rows grows.
+
+    python benchmarks/caption.py [--rows 2000] [--pairs 3] [--many 20000]
+
+Both caption the same faces with the same weights on this machine's CPU, in turn, several times. Rates are of the steady
+state: from the first commit to the last. Results go to benchmarks/results/, with the date, machine and versions.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from benchmarks.faces import make_faces
+from benchmarks.memory import Peaks
+from uniface_ray.batch.commit import Marker
+from uniface_ray.batch.manifest import versions
+
+HERE = Path(__file__).parent
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=2000)
+    parser.add_argument("--pairs", type=int, default=3)
+    parser.add_argument("--many", type=int, default=20_000, help="rows of the second memory measurement")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="uniface-bench-") as temporary:
+        work = Path(temporary)
+        faces = make_faces(work / "faces", given.rows)
+        pairs = [_pair(faces, work, number) for number in range(given.pairs)]
+        many = _repeated(faces, work / "many", given.many)
+        memory = {str(rows): _memory(folder, work) for rows, folder in ((given.rows, faces), (given.many, many))}
+    result = {
+        "date": datetime.now(UTC).date().isoformat(),
+        "command": "python -m benchmarks.caption " + " ".join(sys.argv[1:]),
+        "machine": {"cores": os.cpu_count(), "cpu": _cpu(), "system": platform.platform()},
+        "versions": versions(),
+        "rows": given.rows,
+        "pairs": pairs,
+        "ratio": round(statistics.median(pair["ratio"] for pair in pairs), 3),
+        "peak_memory_mib": memory,
+    }
+    target = HERE / "results" / f"{result['date']}-caption.json"
+    target.parent.mkdir(exist_ok=True)
+    target.write_text(json.dumps(result, indent=1) + "\n")
+    print(json.dumps(result, indent=1))
+
+
+def _pair(faces: Path, work: Path, number: int) -> dict[str, float]:
+    plain = float(json.loads(_run("benchmarks.plain", faces, work / f"plain-{number}").splitlines()[-1])["rows_per_s"])
+    _run("uniface_ray.cli", faces, work / f"job-{number}")
+    job = steady_rate(work / f"job-{number}")
+    print(f"pair {number}: plain {plain:.1f} rows/s, job {job:.1f} rows/s", flush=True)
+    return {"plain_rows_per_s": round(plain, 2), "job_rows_per_s": round(job, 2), "ratio": round(job / plain, 3)}
+
+
+def _run(module: str, faces: Path, sink: Path) -> str:
+    command = ["caption"] if module == "uniface_ray.cli" else []
+    words = [sys.executable, "-m", module, *command, f"source.path={faces}", f"sink.path={sink}"]
+    return subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def steady_rate(sink: Path) -> float:
+    """Rows per second between the first and the last marker of a run."""
+    markers = [Marker.from_json(path.read_bytes()) for path in (sink / "checkpoint").iterdir()]
+    markers.sort(key=lambda marker: marker.committed_at)
+    first, last = (datetime.fromisoformat(markers[i].committed_at) for i in (0, -1))
+    return sum(marker.input for marker in markers[1:]) / (last - first).total_seconds()
+
+
+def _repeated(faces: Path, folder: Path, count: int) -> Path:
+    """The same files under `count` names."""
+    folder.mkdir()
+    originals = sorted(faces.iterdir())
+    for number in range(count):
+        os.link(originals[number % len(originals)], folder / f"{number:06d}.jpg")
+    return folder
+
+
+def _memory(faces: Path, work: Path) -> dict[str, Any]:
+    sink = work / f"memory-{faces.name}"
+    words = [sys.executable, "-m", "uniface_ray.cli", "caption", f"source.path={faces}", f"sink.path={sink}"]
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL)
+    with Peaks(process.pid) as peaks:
+        if process.wait():
+            raise SystemExit(f"the job failed with exit code {process.returncode}")
+    return {
+        "driver": round(peaks.driver),
+        "workers": round(peaks.workers),
+        "object_store": round(peaks.shared),
+        "rows_per_s": round(steady_rate(sink), 2),
+    }
+
+
+def _cpu() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
+
+
+if __name__ == "__main__":
+    main()
