@@ -15,7 +15,7 @@ from tests.batch.conftest import Caption, rows_of
 from tests.pictures import odd_files, variations
 from uniface_ray.api import caption as caption_here
 from uniface_ray.core.config import StorageConfig
-from uniface_ray.core.errors import UserError
+from uniface_ray.core.errors import StoppedError, UserError
 from uniface_ray.core.records import RejectKind, row_id_of
 from uniface_ray.core.storage import Folder, join
 
@@ -191,6 +191,20 @@ def test_another_run_is_kept_out_of_a_sink(caption: Caption, tmp_path: Path, por
     with pytest.raises(UserError, match=r"task\.question was .*, now 'How old\?'"):
         caption(*settings, "task.question=How old?")
     caption(*settings, "engine.batch_size=3", "run.chunk_rows=1")  # tuning may change
+
+
+def test_a_sink_that_fails_stops_the_run_and_lets_it_resume(
+    caption: Caption, tmp_path: Path, portraits_folder: Path
+) -> None:
+    settings = [f"source.path={portraits_folder}", f"sink.path={tmp_path / 'out'}"]
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "data").write_text("in the way of the output")
+    with pytest.raises(StoppedError, match="cannot be written any more") as caught:
+        caption(*settings)
+    assert caught.value.exit_code == 3
+    assert json.loads((tmp_path / "out" / "manifest.json").read_text())["state"] == "stopped"
+    (tmp_path / "out" / "data").unlink()
+    assert caption(*settings).counts["ok"] == 20
 
 
 def test_a_limit_and_a_dry_run(caption: Caption, tmp_path: Path, portraits: list[bytes]) -> None:

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from safetensors.torch import load as load_file_bytes
+from safetensors.torch import save_file
+
 from tests.tiny import save_random_model
 from uniface_ray.core.config import EngineConfig, ModelConfig, StorageConfig
 from uniface_ray.core.errors import UserError
@@ -53,6 +56,20 @@ def test_a_missing_file_is_named(folder: Path, name: str) -> None:
     with pytest.raises(UserError, match=r"model\.path is .* there is no") as caught:
         check(folder)
     assert Path(name).suffix in str(caught.value)
+
+
+def test_weights_that_are_cut_off_or_of_another_model_are_said(folder: Path) -> None:
+    weights = folder / "model.safetensors"
+    whole = weights.read_bytes()
+    for part in (b"", whole[:5], whole[:100], whole[:-1]):
+        weights.write_bytes(part)
+        with pytest.raises(UserError, match=r"model\.safetensors cannot be read"):
+            check(folder)
+    tensors = load_file_bytes(whole)
+    del tensors["showo.lm_head.bias"]
+    save_file(tensors, weights)
+    with pytest.raises(UserError, match=r"missing showo\.lm_head\.bias \(375,\)"):
+        check(folder)
 
 
 def test_a_missing_folder_and_strange_configs_are_said(folder: Path) -> None:

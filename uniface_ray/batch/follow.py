@@ -11,6 +11,7 @@ from uniface_ray.batch.commit import Marker
 from uniface_ray.batch.interrupts import Asked
 from uniface_ray.batch.layout import PROGRESS
 from uniface_ray.batch.manifest import Tally, now
+from uniface_ray.batch.stages import sink_failed
 from uniface_ray.batch.view import View
 from uniface_ray.core.errors import UniFaceError
 from uniface_ray.core.progress import Progress, RateMeter, RunState
@@ -137,7 +138,10 @@ def follow(
         view.update(course.progress("running"))
         if now_s >= next_write_s:
             next_write_s = now_s + every_s
-            sink.write(PROGRESS, course.progress("running").to_json().encode())
+            try:
+                sink.write(PROGRESS, course.progress("running").to_json().encode())
+            except OSError as error:
+                raise sink_failed(sink, error) from error
         if asked.number is None:
             continue
         if stop_at_s is None:
@@ -158,10 +162,12 @@ def _pump(markers: Iterator[Marker], items: "queue.Queue[Marker | BaseException 
 
 
 def _understood(error: BaseException) -> BaseException:
-    """The error of ours that Ray wrapped on its way from a worker, where there is one."""
-    inner: BaseException | None = error
+    """The error of ours that Ray wrapped on its way from a worker, where there is one.
+
+    Ray's wrapper takes on the type of what it wraps, and the worker's traceback as its message: the innermost is ours.
+    """
+    found, inner = error, getattr(error, "cause", None) or error.__cause__
     while inner is not None:
-        if isinstance(inner, UniFaceError):
-            return inner
+        found = inner if isinstance(inner, UniFaceError) else found
         inner = getattr(inner, "cause", None) or inner.__cause__
-    return error
+    return found

@@ -136,6 +136,7 @@ def _quiet() -> None:
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
+    context.raise_original_map_exception = True  # else a stage's own error is lost on its way to the driver
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     # map_batches has no named parameter yet for what bounds retries, and warns of passing it on.
     warnings.filterwarnings("ignore", message=".*ray_remote_args.*", category=RayDeprecationWarning)

@@ -12,7 +12,7 @@ from uniface_ray.batch.preflight import Checked, check
 from uniface_ray.batch.reporting import close_run
 from uniface_ray.batch.view import View
 from uniface_ray.core.config import JobConfig
-from uniface_ray.core.errors import StoppedError
+from uniface_ray.core.errors import StoppedError, UniFaceError
 from uniface_ray.core.progress import RunState
 from uniface_ray.engine.device import local_gpus, resolve_device, resolve_dtype
 
@@ -70,21 +70,29 @@ def _run(config: JobConfig, view: View, asked: Asked) -> RunSummary:
 
     manifest.write("running", tally)
     job = Job(config, checked.source, checked.kept, checked.image_size, device, dtype, manifest.attempt)
-    state: RunState = "failed"
     try:
         if pending:
             _work(job, plan, pending, course, view, checked, asked, cluster)
-        state = "done" if not tally.pending else "interrupted"
-    except StoppedError:
-        state = "stopped"
+    except BaseException as error:
+        _close_failed(job, plan, course, manifest, view, error)
         raise
-    except InterruptedRunError:
-        state = "interrupted"
-        raise
-    finally:
-        close_run(job, plan, course, manifest, state, view)
-    exit_code = 0 if state == "done" else 128 + (asked.number or 0)
+    state: RunState = "interrupted" if tally.pending else "done"
+    close_run(job, plan, course, manifest, state, view)
+    exit_code = 128 + (asked.number or 0) if tally.pending else 0
     return RunSummary(state, tally.counts(), checked.sink.uri, exit_code)
+
+
+def _close_failed(job: Job, plan: Plan, course: Course, manifest: Manifest, view: View, error: BaseException) -> None:
+    """Leave the sink telling how the run ended, if it can still be written to; `error` is what the user must see."""
+    state: RunState = "failed"
+    if isinstance(error, StoppedError):
+        state = "stopped"
+    elif isinstance(error, InterruptedRunError):
+        state = "interrupted"
+    try:
+        close_run(job, plan, course, manifest, state, view)
+    except (OSError, UniFaceError) as another:
+        view.note(f"manifest and report are not up to date: {another}")
 
 
 def _connect(config: JobConfig, view: View) -> Cluster:

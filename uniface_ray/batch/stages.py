@@ -10,6 +10,7 @@ from uniface_ray.batch.chunk import Chunk, pack_answers, pack_rows, unpack_answe
 from uniface_ray.batch.commit import Marker, commit
 from uniface_ray.batch.job import Job
 from uniface_ray.batch.plan import chunk_slices
+from uniface_ray.core.errors import StoppedError
 from uniface_ray.core.records import Reject, RejectError, RejectKind, Row
 from uniface_ray.core.storage import Folder
 from uniface_ray.data.images import decode_image
@@ -89,8 +90,23 @@ class Replica:
 
 
 def commit_chunk(job: Job, payload: bytes, plan_file: str) -> Marker:
-    """Output rows -> files and marker in the sink."""
+    """Output rows -> files and marker in the sink.
+
+    Raises:
+        StoppedError: the sink cannot be written; a resumed run does this chunk again.
+    """
     sink = sink_of(job)
     answered = unpack_answers(payload, build_task(job.config.task))
-    planned = sum(one.count for one in chunk_slices(sink, plan_file, answered.number))
-    return commit(sink, answered, planned, job.attempt)
+    try:
+        planned = sum(one.count for one in chunk_slices(sink, plan_file, answered.number))
+        return commit(sink, answered, planned, job.attempt)
+    except OSError as error:
+        raise sink_failed(sink, error) from error
+
+
+def sink_failed(sink: Folder, error: OSError) -> StoppedError:
+    """What to tell of a sink that was writable once."""
+    return StoppedError(
+        f"sink.path is {sink.uri!r}, which cannot be written any more ({error}); once it can, the same "
+        "command goes on where this one stopped"
+    )

@@ -1,6 +1,7 @@
 """Load Show-o checkpoints by their own key names."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -38,7 +39,7 @@ def load(
     weights = {key: tensor.to(dtype) for key, tensor in read_weights(path).items()}
     for key, tensor in read_weights(magvit).items():
         weights[f"magvit.{key}"] = tensor.to(dtype) if tensor.is_floating_point() else tensor
-    _check(model, weights, f"{path} and {magvit}")
+    check_weights(model, {key: tuple(tensor.shape) for key, tensor in weights.items()}, f"{path} and {magvit}")
     # Rotary tables are not in a checkpoint: they are made again from the config, off the meta device.
     model.load_state_dict(weights, assign=True)
     rotary = model.showo.model.rotary_emb
@@ -81,9 +82,13 @@ def _files(path: Path) -> list[Path]:
     return files
 
 
-def _check(model: UniFaceForConditionalGeneration, weights: dict[str, Tensor], origin: str) -> None:
+def check_weights(model: UniFaceForConditionalGeneration, given: Mapping[str, tuple[int, ...]], origin: str) -> None:
+    """Compare the shapes of a checkpoint's tensors with those of a model.
+
+    Raises:
+        UserError: tensors that are missing, surplus or of another shape, by name.
+    """
     expected = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
-    given = {key: tuple(tensor.shape) for key, tensor in weights.items()}
     faults = [
         *(f"missing {key} {expected[key]}" for key in sorted(expected.keys() - given.keys())),
         *(f"surplus {key} {given[key]}" for key in sorted(given.keys() - expected.keys())),
@@ -95,7 +100,7 @@ def _check(model: UniFaceForConditionalGeneration, weights: dict[str, Tensor], o
     ]
     if faults:
         shown = "; ".join(faults[:8]) + (f"; and {len(faults) - 8} more" if len(faults) > 8 else "")
-        raise UserError(f"weights of {origin} do not fit the config: {shown}. Give the config these weights belong to.")
+        raise UserError(f"weights of {origin} do not fit the config: {shown}. Give the config these weights belong to")
 
 
-__all__ = ["load", "read_weights"]
+__all__ = ["check_weights", "load", "read_weights"]
