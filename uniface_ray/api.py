@@ -41,7 +41,7 @@ def caption(images: Picture | Sequence[Picture], **settings: Any) -> list[str]:
     # The run's own settings, so that a notebook and a job caption alike; nothing is read from the source or written.
     typed = [f"{name.replace('__', '.')}={value}" for name, value in settings.items()]
     config = compose("caption", ["source.path=.", "sink.path=.", *typed])
-    size = check_model(config.model, config.storage).magvit_config.image_size
+    size = check_model(config.model, config.storage).config.magvit_config.image_size
     rows = [
         Row(RowRef(index, f"images[{index}]"), pixels=fit_square(_decoded(picture, index, config), size))
         for index, picture in enumerate(pictures)

@@ -31,7 +31,7 @@ def _caption(overrides: Sequence[str]) -> int:
     from uniface_ray.core.compose import compose
 
     config = compose("caption", overrides)
-    from uniface_ray.batch.run import run
+    from uniface_ray.batch.driver import run
 
     return run(config).exit_code
 

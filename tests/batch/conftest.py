@@ -10,7 +10,7 @@ import pytest
 import ray
 
 from tests.tiny import save_random_model
-from uniface_ray.batch.run import RunSummary, run
+from uniface_ray.batch.driver import RunSummary, run
 from uniface_ray.core.compose import compose
 from uniface_ray.core.storage import Folder
 

@@ -64,7 +64,7 @@ def test_who_asks_to_end_gets_what_is_under_way_and_no_more(sink: Folder) -> Non
 
     def endless() -> Iterator[Marker]:
         for chunk in range(10**6):
-            while not workers.admit(chunk):
+            while not workers.begin("replica", chunk):
                 time.sleep(0.01)
             begun.append(chunk)
             time.sleep(0.05)

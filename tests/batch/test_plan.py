@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from uniface_ray.batch import plan as planning
-from uniface_ray.batch.plan import CHUNK_BYTES, Plan, chunk_slices, chunked, limited
+from uniface_ray.batch.plan import CHUNK_BYTES, Plan, chunked, limited
 from uniface_ray.core.config import DecodeConfig, SourceConfig, StorageConfig
 from uniface_ray.core.storage import Folder
 from uniface_ray.data.slices import Slice, Source
@@ -37,7 +37,7 @@ def source(folder: Path) -> Source:
 
 def planned(plan: Plan) -> list[str]:
     chunks = range(plan.chunks)
-    return [one.path for chunk in chunks for one in chunk_slices(plan.sink, plan.files.of(chunk), chunk)]
+    return [one.path for chunk in chunks for one in plan.index.slices(chunk)]
 
 
 @pytest.fixture(autouse=True)
@@ -91,7 +91,7 @@ def test_a_limit_counts_rows_of_all_runs(faces: Path, sink: Folder) -> None:
 counts = st.lists(st.integers(1, 5), max_size=30)
 
 
-@given(counts, st.integers(5, 9), st.integers(0, 60))
+@given(counts, st.integers(5, 9), st.integers(1, 60))
 def test_chunks_hold_every_row_in_order_and_never_too_many(sizes: list[int], rows: int, limit: int) -> None:
     slices = [Slice("f", start, count) for start, count in enumerate(sizes)]
     cut = list(limited(iter(slices), limit))
@@ -102,7 +102,6 @@ def test_chunks_hold_every_row_in_order_and_never_too_many(sizes: list[int], row
 
 
 def test_chunks_of_large_images_hold_fewer() -> None:
-    slices = [Slice(str(i), 0, 1, size=CHUNK_BYTES // 3) for i in range(7)] + [
-        Slice("huge", 0, 1, size=9 * CHUNK_BYTES)
-    ]
+    slices = [Slice(str(i), 0, 1, bytes=CHUNK_BYTES // 3) for i in range(7)]
+    slices.append(Slice("huge", 0, 1, bytes=9 * CHUNK_BYTES))
     assert [len(chunk) for chunk in chunked(iter(slices), 256)] == [3, 3, 1, 1]

@@ -3,7 +3,10 @@
 import hashlib
 import io
 import json
+import os
+import shutil
 from collections import Counter
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,9 +16,10 @@ import pytest
 
 from tests.batch.conftest import Caption, rows_of
 from tests.pictures import odd_files, variations
+from tests.s3_server import S3Server
 from uniface_ray.api import caption as caption_here
 from uniface_ray.core.config import StorageConfig
-from uniface_ray.core.errors import StoppedError, UserError
+from uniface_ray.core.errors import SinkInUseError, StoppedError, UserError
 from uniface_ray.core.records import RejectKind, row_id_of
 from uniface_ray.core.storage import Folder, join
 
@@ -191,6 +195,77 @@ def test_another_run_is_kept_out_of_a_sink(caption: Caption, tmp_path: Path, por
     with pytest.raises(UserError, match=r"task\.question was .*, now 'How old\?'"):
         caption(*settings, "task.question=How old?")
     caption(*settings, "engine.batch_size=3", "run.chunk_rows=1")  # tuning may change
+
+
+def test_a_sink_made_again_is_not_taken_for_the_old_one(
+    caption: Caption, tmp_path: Path, portraits: list[bytes]
+) -> None:
+    source, sink = Folder(str(tmp_path / "faces"), StorageConfig()), Folder(str(tmp_path / "out"), StorageConfig())
+    settings = [f"source.path={source.uri}", f"sink.path={sink.uri}"]
+    for name in ("a.jpg", "b.jpg"):
+        source.write(name, portraits[0])
+    caption(*settings)
+    shutil.rmtree(sink.uri)
+    source.delete("a.jpg")
+    source.write("c.jpg", portraits[1])
+    caption(*settings)
+    assert sorted(Path(row["uri"]).name for row in rows_of(sink, "ok")) == ["b.jpg", "c.jpg"]
+
+
+def test_what_a_killed_writer_left_does_not_count(caption: Caption, tmp_path: Path, portraits_folder: Path) -> None:
+    settings = [f"source.path={portraits_folder}", f"sink.path={tmp_path / 'out'}", "run.chunk_rows=5"]
+    caption(*settings)
+    checkpoint = tmp_path / "out" / "checkpoint"
+    (checkpoint / "00000001.json").rename(checkpoint / ".writing-0123")
+    (checkpoint / ".writing-4567").write_bytes(b"")
+    (portraits_folder / "more.jpg").write_bytes((portraits_folder / "00.jpg").read_bytes())
+    counts = caption(*settings).counts
+    assert (counts["input"], counts["ok"]) == (21, 21)
+
+
+def test_a_source_that_gives_nothing_any_more_stops_the_run(
+    caption: Caption, tmp_path: Path, s3: S3Server, portraits: list[bytes]
+) -> None:
+    """A table on the disk names files of a bucket whose keys were taken back."""
+    bucket = s3.bucket()
+    lines = [json.dumps({"uri": f"s3://{bucket}/{number}.jpg"}) for number in range(9)]
+    (tmp_path / "list.jsonl").write_text("\n".join(lines))
+    keys = [f"storage.endpoint={s3.endpoint}", f"storage.access_key={s3.access_key}"]
+    settings = [f"source.path={tmp_path / 'list.jsonl'}", f"sink.path={tmp_path / 'out'}", *keys]
+    with pytest.raises(StoppedError, match="gives nothing any more"):
+        caption(*settings, "storage.secret_key=taken-back")
+    assert not (tmp_path / "out" / "data").exists()
+    client = Folder(f"s3://{bucket}", s3.storage)
+    for number in range(9):
+        client.write(f"{number}.jpg", portraits[number])
+    assert caption(*settings, f"storage.secret_key={s3.secret_key}").counts["ok"] == 9
+
+
+def test_a_sink_in_use_is_left_alone(caption: Caption, tmp_path: Path, portraits_folder: Path) -> None:
+    settings = [f"source.path={portraits_folder}", f"sink.path={tmp_path / 'out'}"]
+    caption(*settings, "run.limit=5")
+    path = tmp_path / "out" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["attempts"][-1] |= {"state": "running", "pid": os.getppid()}
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(SinkInUseError, match=f"process {os.getppid()} on") as caught:
+        caption(*settings, "run.limit=5")
+    assert caught.value.exit_code == 4
+    manifest["attempts"][-1] |= {"host": "another", "updated_at": datetime.now(UTC).isoformat()}
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(SinkInUseError, match="on another"):
+        caption(*settings, "run.limit=5")
+    silent = datetime.now(UTC) - timedelta(minutes=5)
+    manifest["attempts"][-1] |= {"updated_at": silent.isoformat()}
+    path.write_text(json.dumps(manifest))
+    (tmp_path / "out" / "progress.json").unlink()
+    assert caption(*settings, "run.limit=5").state == "done"
+
+
+def test_a_table_without_rows_is_a_mistake(caption: Caption, tmp_path: Path) -> None:
+    pq.write_table(pa.table({"image": pa.array([], pa.binary())}), tmp_path / "faces.parquet")
+    with pytest.raises(UserError, match="whose files have no rows"):
+        caption(f"source.path={tmp_path / 'faces.parquet'}", f"sink.path={tmp_path / 'out'}")
 
 
 def test_a_sink_that_fails_stops_the_run_and_lets_it_resume(

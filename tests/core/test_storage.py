@@ -46,7 +46,6 @@ def test_what_is_not_there(place: Folder) -> None:
     assert not place.exists("none")
     assert not place.is_folder("none")
     place.delete("none")
-    place.delete_folder("none")
     with pytest.raises(FileNotFoundError):
         place.read("none")
     with pytest.raises(FileNotFoundError):
@@ -57,8 +56,8 @@ def test_deleting(place: Folder) -> None:
     for name in ("keep", "one/a", "one/b/c", "one-more"):
         place.write(name, b"1")
     place.delete("keep")
-    place.delete_folder("one")
-    assert [entry.name for entry in place.list(recursive=True)] == ["one-more"]
+    place.delete("one/a")
+    assert [entry.name for entry in place.list(recursive=True)] == ["one-more", "one/b/c"]
 
 
 def test_a_folder_is_no_file(place: Folder) -> None:

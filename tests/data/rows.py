@@ -27,7 +27,7 @@ def source_of(place: Folder, path: str = "", **settings: Any) -> Source:
 
 
 def plan(source: Source, rows: int = 3) -> list[Slice]:
-    return [piece for file in source.files() for piece in source.slices(file, rows)]
+    return [piece for file in source.files() for piece in source.slices(file, rows, 2**30)]
 
 
 def rows_of(source: Source, rows: int = 3) -> list[Row]:

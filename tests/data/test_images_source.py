@@ -17,7 +17,8 @@ def test_a_folder_of_images(place: Folder) -> None:
         place.write(ignored, b"x")
     source = source_of(place)
     assert source.format == "images"
-    assert plan(source)[0] == Slice(names[0], start=0, count=1, size=len(PICTURES[0]))
+    size = len(PICTURES[0])
+    assert plan(source)[0] == Slice(names[0], start=0, count=1, size=size, bytes=size)
     rows = rows_of(source)
     assert [row.data for row in rows] == PICTURES
     assert [row.ref.uri for row in rows] == [join(place.uri, name) for name in names]

@@ -60,7 +60,7 @@ def test_lines_that_change_or_go_after_the_plan(place: Folder) -> None:
     pieces = plan(source, rows=1)
     put_lines(place, "a.jsonl", [{"uri": "x.jpg"}])
     place.delete("b.jsonl")
-    changed, gone = RejectKind.FETCH_FAILED, RejectKind.NOT_FOUND
+    changed, gone = RejectKind.NOT_FOUND, RejectKind.NOT_FOUND
     assert kinds_of(list(source.read(pieces))) == [changed, changed, gone, gone]
 
 

@@ -101,7 +101,7 @@ def test_parquet_that_changes_or_goes_after_the_plan(place: Folder) -> None:
     put_parquet(place, "b.parquet", {"image": PICTURES[:4]})
     place.delete("c.parquet")
     rows = list(source.read(pieces))
-    changed, gone = RejectKind.FETCH_FAILED, RejectKind.NOT_FOUND
+    changed, gone = RejectKind.NOT_FOUND, RejectKind.NOT_FOUND
     assert kinds_of(rows) == [None, None, changed, changed, gone, gone]
     assert rows[2].reject is not None
     assert "has changed since it was listed" in rows[2].reject.message

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from tests.tiny import save_random_model
+from uniface_ray.core.errors import UniFaceError
 from uniface_ray.core.records import Reject, RejectKind
 from uniface_ray.engine.protocol import Request, Result
 from uniface_ray.engine.uniface import UniFaceEngine
@@ -54,10 +55,19 @@ def test_a_request_that_fails_costs_no_other(folder: Path, requests: list[Reques
     assert texts(outcomes) == good[:3] + good[4:]
 
 
-def test_lower_precision_keeps_the_image_codes(folder: Path) -> None:
+def test_lower_precision_keeps_the_image_codes_and_the_rotary_angles(folder: Path) -> None:
     pixels = torch.rand(2, 3, 32, 32) * 2 - 1
-    codes = [UniFaceEngine(folder, dtype=dtype).model.encode_images(pixels) for dtype in ("float32", "bfloat16")]
-    assert torch.equal(*codes)
+    models = [UniFaceEngine(folder, dtype=dtype).model for dtype in ("float32", "bfloat16")]
+    assert torch.equal(*(model.encode_images(pixels) for model in models))
+    assert torch.equal(*(model.showo.model.rotary_emb.inv_freq for model in models))
+    assert models[1].showo.lm_head.weight.dtype == torch.bfloat16
+
+
+def test_a_replica_that_answers_nothing_is_broken_rather_than_its_rows(folder: Path, requests: list[Request]) -> None:
+    engine = UniFaceEngine(folder, batch_size=7)
+    engine.model.showo.lm_head.weight.data = torch.zeros(3, 3)
+    with pytest.raises(UniFaceError, match="answers none of 7 requests"):
+        engine.run(requests)
 
 
 def test_no_requests_no_results(folder: Path) -> None:

@@ -38,7 +38,8 @@ def test_saved_and_loaded_in_another_process_it_computes_the_same(
         import sys, numpy, torch, uniface_ray.model
         from transformers import AutoModelForImageTextToText, AutoProcessor
         folder, work = sys.argv[1:]
-        inputs = AutoProcessor.from_pretrained(folder)(list(numpy.load(work + "/pictures.npy")), ["who?", "how old is she?"])
+        pictures = list(numpy.load(work + "/pictures.npy"))
+        inputs = AutoProcessor.from_pretrained(folder)(pictures, ["who?", "how old is she?"])
         with torch.inference_mode():
             torch.save(AutoModelForImageTextToText.from_pretrained(folder).eval()(**inputs).logits, work + "/logits.pt")
     """
@@ -58,7 +59,7 @@ def test_auto_classes_find_the_model(folder: Path) -> None:
 def test_the_cache_changes_nothing_but_the_cost(model: UniFaceForConditionalGeneration, folder: Path) -> None:
     processor = UniFaceProcessor.from_pretrained(folder)
     picture = np.zeros((16, 16, 3), np.uint8)
-    ids = model.place_images(**{k: v for k, v in processor(picture, "a question").items()})
+    ids = model.place_images(**processor(picture, "a question"))
     tokens = greedy_text(model, [ids[0]], max_new_tokens=6)[0]
     plain = ids
     with torch.inference_mode():
@@ -85,7 +86,7 @@ def test_mistakes_in_calls_are_said(model: UniFaceForConditionalGeneration, conf
     pixels = torch.zeros(1, 3, 16, 16)
     with pytest.raises(ValueError, match=r"\[0\] image places.*must have 16"):
         model(torch.ones(1, 5, dtype=torch.int64), pixel_values=pixels)
-    with pytest.raises(ValueError, match="3 codes.*4 x 4 takes 16"):
+    with pytest.raises(ValueError, match=r"3 codes.*4 x 4 takes 16"):
         model.decode_images(torch.zeros(1, 3, dtype=torch.int64))
     cache = DynamicCache(config=config.backbone_config)
     with torch.inference_mode():

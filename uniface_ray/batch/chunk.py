@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from uniface_ray.core.records import Reject, RejectKind, Row, RowRef
+from uniface_ray.core.records import Pixels, Reject, RejectKind, Row, RowRef
 from uniface_ray.tasks.answer import Answer
 from uniface_ray.tasks.base import Task
 
@@ -61,15 +61,16 @@ def pack_rows(chunk: Chunk, kept: pa.Schema, image_size: int) -> bytes:
 def unpack_rows(payload: pa.Buffer | bytes, image_size: int) -> Chunk:
     """The chunk of `pack_rows`; pixels are views into `payload`."""
     table, number, seconds = _from_ipc(payload)
+    small = table.drop_columns(["data", "pixels"]).to_pylist()
     rows = [
         Row(
             RowRef(values["row_id"], values["uri"]),
-            data=values["data"],
-            pixels=_pixels(values["pixels"], image_size),
+            data=data.as_py(),
+            pixels=_pixels(pixels, image_size),
             kept=values.get("kept") or {},
             reject=_reject(values),
         )
-        for values in table.to_pylist()
+        for values, data, pixels in zip(small, table["data"], table["pixels"], strict=True)
     ]
     return Chunk(number, rows, seconds)
 
@@ -144,8 +145,8 @@ def _reject(values: dict[str, Any]) -> Reject | None:
     return Reject(RejectKind(values["error_kind"]), values["error_message"], values["stage"], values["attempts"])
 
 
-def _pixels(data: bytes | None, size: int) -> np.ndarray[Any, np.dtype[np.uint8]] | None:
-    return None if data is None else np.frombuffer(data, np.uint8).reshape(3, size, size)
+def _pixels(cell: pa.Scalar, size: int) -> Pixels | None:
+    return np.frombuffer(cell.as_buffer(), np.uint8).reshape(3, size, size) if cell.is_valid else None
 
 
 def _to_ipc(table: pa.Table, chunk: Chunk) -> bytes:

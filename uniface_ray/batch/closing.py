@@ -1,9 +1,9 @@
 """The closing summary of a run."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from uniface_ray.core.progress import clock, rate_text
-from uniface_ray.core.report_data import Report
+from uniface_ray.core.report_data import Report, Sample
 
 _KINDS_SHOWN = 5
 _TEXT_SHOWN = 200
@@ -18,9 +18,14 @@ def closing(report: Report, samples: int = 8) -> list[tuple[str, str]]:
     return [
         *((report.state, text) for text in _outcome(report)),
         *(("rejected", text) for text in _rejected(report)),
-        *(("samples", f"{_name(s.uri)}: {_short(s.text)}") for s in report.samples[:samples]),
+        *(("samples", f"{_name(one.uri)}: {_short(one.text)}") for one in _spread(report.samples, samples)),
         *_places(report),
     ]
+
+
+def _spread(samples: Sequence[Sample], most: int) -> Sequence[Sample]:
+    """At most `most` of them, from all parts of the run."""
+    return samples[:: max(1, -(-len(samples) // most))]
 
 
 def _outcome(report: Report) -> Iterator[str]:

@@ -7,12 +7,22 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import ceil
 
 from uniface_ray.core.config import JobConfig
 from uniface_ray.core.errors import UserError
 
 _KNOCK_S = 10.0
-_LEAST_CPUS = 4  # reads, decoding and commits need room beside a replica, on two cores too
+_RAY_SETTINGS = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # The backend writes to the terminal past Python's logging; errors that matter come as exceptions.
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
+    # An interrupted run leaves its pipeline's thread behind: that must not start another Ray in its last moments.
+    "RAY_ENABLE_AUTO_CONNECT": "0",
+}
+_LEAST_CPUS = 4
+# What reads, decoding and commits need beside the replicas: with less, a run would wait for ever.
+_OTHER_CPUS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +34,7 @@ class Cluster:
         ours: the run connected to it, and disconnects at its end.
         address: for people.
         cpus: logical.
-        gpus: likewise.
+        gpus: likewise, of the nodes that are up.
     """
 
     local: bool
@@ -51,10 +61,8 @@ def connect(config: JobConfig) -> Cluster:
     local = address == "local"
     if _connected():
         return _cluster("of this process", local=False, ours=False)
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault(
-        "RAY_BACKEND_LOG_LEVEL", "fatal"
-    )  # it writes past Python's logging; errors come as exceptions
+    for name, value in _RAY_SETTINGS.items():
+        os.environ.setdefault(name, value)
     if local:
         _protect()
     else:
@@ -65,8 +73,7 @@ def connect(config: JobConfig) -> Cluster:
     try:
         with _quiet_stderr():
             if local:
-                cpus = config.cluster.num_cpus or max(_LEAST_CPUS, os.cpu_count() or 1)
-                ray.init(address="local", num_cpus=cpus, include_dashboard=False, **options)
+                ray.init(address="local", num_cpus=local_cpus(config), include_dashboard=False, **options)
             else:
                 ray.init(address=address, **options)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
@@ -74,6 +81,29 @@ def connect(config: JobConfig) -> Cluster:
             raise
         raise _no_cluster(address, error) from error
     return _cluster(address, local, ours=True)
+
+
+def needed_cpus(config: JobConfig) -> int:
+    """Logical CPUs without which the run would stand still."""
+    return ceil(config.engine.replicas[0] * config.engine.num_cpus) + _OTHER_CPUS
+
+
+def local_cpus(config: JobConfig) -> int:
+    """Logical CPUs of a Ray on this machine; they are counted, not enforced, so there may be more than cores.
+
+    Raises:
+        UserError: `cluster.num_cpus` leaves no room beside the replicas.
+    """
+    given, needed = config.cluster.num_cpus, needed_cpus(config)
+    if given is None:
+        most = ceil(config.engine.replicas[1] * config.engine.num_cpus) + _OTHER_CPUS
+        return max(_LEAST_CPUS, os.cpu_count() or 1, most)
+    if given < needed:
+        raise UserError(
+            f"cluster.num_cpus is {given}, but {config.engine.replicas[0]} replicas of engine.num_cpus="
+            f"{config.engine.num_cpus:g} and the stages beside them need {needed}: raise it, or lower the others"
+        )
+    return given
 
 
 def _cluster(address: str, local: bool, ours: bool) -> Cluster:

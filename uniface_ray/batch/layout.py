@@ -1,4 +1,6 @@
-"""Names inside a sink (they are contracts: see README, Output)."""
+"""Names inside a sink (they are contracts: see README, What a run writes)."""
+
+import re
 
 MANIFEST = "manifest.json"
 PROGRESS = "progress.json"
@@ -9,9 +11,17 @@ OK = "data/status=ok"
 REJECTED = "data/status=rejected"
 
 
+_MARKER = re.compile(CHECKPOINT + r"/\d{8,}\.json")
+
+
 def part_name(status_folder: str, chunk: int) -> str:
     """`data/status=ok/part-00000042.parquet`."""
     return f"{status_folder}/part-{chunk:08d}.parquet"
+
+
+def is_marker(name: str) -> bool:
+    """Whether a file of the sink is a chunk's marker."""
+    return _MARKER.fullmatch(name) is not None
 
 
 def marker_name(chunk: int) -> str:

@@ -1,25 +1,29 @@
 """manifest.json: what a run is, what became of every row, and what it wrote. It is the sum of the markers."""
 
 import json
+import os
 import platform
 import socket
 from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
 from uniface_ray.batch.commit import Marker, OutputFile
-from uniface_ray.batch.layout import CHECKPOINT, MANIFEST
+from uniface_ray.batch.layout import CHECKPOINT, MANIFEST, PROGRESS, is_marker
 from uniface_ray.core.config import JobConfig
-from uniface_ray.core.errors import UserError
+from uniface_ray.core.errors import SinkInUseError, UserError
 from uniface_ray.core.progress import RunState
-from uniface_ray.core.storage import Folder
+from uniface_ray.core.storage import Folder, absolute
 from uniface_ray.core.version import __version__
 
 _SECRETS = ("access_key", "secret_key", "session_token")
+# A run on another machine is taken for dead after this silence; progress.json is rewritten every few seconds.
+_SILENT_S = 60.0
 _LIBRARIES = ("ray", "torch", "transformers", "pyarrow")
 
 
@@ -71,18 +75,18 @@ class Tally:
 
 def read_markers(sink: Folder) -> Iterable[Marker]:
     """The markers in the sink, in order of their chunks."""
-    names = [entry.name for entry in sink.list(CHECKPOINT)]
+    names = [entry.name for entry in sink.list(CHECKPOINT) if is_marker(entry.name)]
     # Objects in a bucket answer one by one in tens of milliseconds: ask for several at a time.
     with ThreadPoolExecutor(16) as pool:
         yield from map(Marker.from_json, pool.map(sink.read, names))
 
 
-def identity_of(config: JobConfig, dtype: str) -> dict[str, Any]:
+def identity_of(config: JobConfig, weights: str, dtype: str) -> dict[str, Any]:
     """What makes two runs the same run; anything else may change between them."""
     return {
-        "source": config.source.model_dump(mode="json"),
+        "source": {**config.source.model_dump(mode="json"), "path": absolute(config.source.path)},
         "task": config.task.model_dump(mode="json"),
-        "model": config.model.model_dump(mode="json"),
+        "model": {"name": config.model.name, "weights": weights},
         "run.seed": config.run.seed,
         "run.limit": config.run.limit,
         "engine.dtype": dtype,
@@ -97,6 +101,7 @@ class Manifest:
         identity: see `identity_of`.
         config: without secrets.
         attempts: of all runs on this sink, this one last.
+        dtype: of the replicas; `auto` keeps to what the sink's rows were made with.
         source: what was listed.
         created_at: ISO 8601, by the first attempt.
         was_done: an earlier attempt finished the run.
@@ -106,22 +111,36 @@ class Manifest:
     identity: dict[str, Any]
     config: dict[str, Any]
     attempts: list[dict[str, Any]]
+    dtype: str
     source: dict[str, Any] = field(default_factory=dict)
     created_at: str = ""
     was_done: bool = False
 
     @classmethod
-    def open(cls, sink: Folder, config: JobConfig, dtype: str) -> "Manifest":
+    def open(cls, sink: Folder, config: JobConfig, weights: str, dtype: str) -> "Manifest":
         """The sink's manifest with one more attempt, or a new one.
+
+        Args:
+            sink: of the run.
+            config: of the run.
+            weights: fingerprint of the model.
+            dtype: that `engine.dtype=auto` means here and now.
 
         Raises:
             UserError: the sink holds another run's output; the message says what differs.
+            SinkInUseError: another run is writing to it.
         """
-        identity = identity_of(config, dtype)
         document = _load(sink)
+        has_rows = any(is_marker(entry.name) for entry in sink.list(CHECKPOINT))
+        if config.engine.dtype == "auto" and document and has_rows:
+            dtype = document["identity"]["engine.dtype"]
+        identity = identity_of(config, weights, dtype)
         if document:
-            _check_same(document["identity"], identity, sink)
-        elif sink.list(CHECKPOINT):
+            _check_free(document, sink)
+            # Until there are rows, another precision (say, of a dry run on another machine) does no harm.
+            ignored = set() if has_rows else {"engine.dtype"}
+            _check_same(document["identity"], identity, sink, ignored)
+        elif has_rows:
             raise UserError(
                 f"sink.path is {sink.uri!r}, which holds checkpoints but no {MANIFEST}: its run cannot be told. "
                 "Put the manifest back, or use another sink.path"
@@ -132,6 +151,7 @@ class Manifest:
             identity,
             redacted(config),
             attempts,
+            dtype,
             source=document.get("source", {}),
             created_at=document.get("created_at", now()),
             was_done=document.get("state") == "done",
@@ -183,7 +203,7 @@ def now() -> str:
 
 
 def _attempt(number: int) -> dict[str, Any]:
-    return {"attempt": number, "host": socket.gethostname(), "started_at": now()}
+    return {"attempt": number, "host": socket.gethostname(), "pid": os.getpid(), "started_at": now()}
 
 
 def _load(sink: Folder) -> dict[str, Any]:
@@ -196,11 +216,44 @@ def _load(sink: Folder) -> dict[str, Any]:
     return document
 
 
-def _check_same(old: dict[str, Any], new: dict[str, Any], sink: Folder) -> None:
+def _check_free(document: dict[str, Any], sink: Folder) -> None:
+    """Refuse a sink whose last run is alive: its process on this machine, or signs of life from another one."""
+    last = document["attempts"][-1]
+    if last["state"] != "running" or (last["host"], last["pid"]) == (socket.gethostname(), os.getpid()):
+        return
+    if last["host"] == socket.gethostname():
+        alive = _is_alive(last["pid"])
+    else:
+        alive = _silence_s(sink, last["updated_at"]) < _SILENT_S
+    if alive:
+        raise SinkInUseError(
+            f"sink.path is {sink.uri!r}, to which process {last['pid']} on {last['host']} is writing since "
+            f"{last['started_at']}: wait for it or end it, or use another sink.path"
+        )
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _silence_s(sink: Folder, updated_at: str) -> float:
+    """Seconds since a run on another machine was last heard of."""
+    with suppress(FileNotFoundError, ValueError, KeyError):  # it may not have come so far
+        updated_at = max(updated_at, json.loads(sink.read(PROGRESS))["updated_at"])
+    return (datetime.now(UTC) - datetime.fromisoformat(updated_at)).total_seconds()
+
+
+def _check_same(old: dict[str, Any], new: dict[str, Any], sink: Folder, ignored: set[str]) -> None:
     before, after = _flat(old), _flat(new)
     different = [
         f"{name} was {before.get(name)!r}, now {after.get(name)!r}"
-        for name in sorted(before.keys() | after.keys())
+        for name in sorted((before.keys() | after.keys()) - ignored)
         if before.get(name) != after.get(name)
     ]
     if different:

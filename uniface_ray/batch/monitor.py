@@ -2,9 +2,10 @@
 
 
 class Monitor:
-    """Lets chunks in, and knows which are under way and which replicas are busy. `pipeline` makes it a Ray actor.
+    """Knows which chunks are under way and which replicas are busy. `pipeline` makes it a Ray actor.
 
-    The driver can stop a run through it: a chunk that is not let in stays pending, and those under way finish.
+    The driver can stop a run through it: what is read ahead is dropped (those chunks stay pending), and what a replica
+    has begun is finished and committed.
     """
 
     def __init__(self) -> None:
@@ -12,23 +13,29 @@ class Monitor:
         self._under_way: set[int] = set()
         self._busy: dict[str, bool] = {}
 
-    def admit(self, chunk: int) -> bool:
-        """Whether the chunk may begin."""
-        if not self._stopped:
-            self._under_way.add(chunk)
-        return not self._stopped
+    def stop(self) -> None:
+        """Let no more chunks begin."""
+        self._stopped = True
+
+    def is_stopped(self) -> bool:
+        """Whether reading ahead is still of use."""
+        return self._stopped
+
+    def ready(self, replica: str) -> None:
+        """The replica is up and has nothing to do."""
+        self._busy[replica] = False
+
+    def begin(self, replica: str, chunk: int) -> bool:
+        """Whether the replica may begin the chunk; if so, it is at work from now on."""
+        if self._stopped:
+            return False
+        self._under_way.add(chunk)
+        self._busy[replica] = True
+        return True
 
     def committed(self, chunk: int) -> None:
         """The chunk's marker is written."""
         self._under_way.discard(chunk)
-
-    def replica(self, name: str, busy: bool) -> None:
-        """A replica is up, and at work or not."""
-        self._busy[name] = busy
-
-    def stop(self) -> None:
-        """Let no more chunks in."""
-        self._stopped = True
 
     def snapshot(self) -> tuple[int, int, int]:
         """(chunks under way, replicas busy, replicas up)."""

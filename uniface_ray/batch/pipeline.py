@@ -16,12 +16,13 @@ import ray
 import ray.data
 from ray.actor import ActorHandle
 from ray.util.annotations import RayDeprecationWarning
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from uniface_ray.batch.cluster import Cluster
 from uniface_ray.batch.commit import Marker
 from uniface_ray.batch.job import Job
 from uniface_ray.batch.monitor import Monitor
-from uniface_ray.batch.plan import PlanFiles
+from uniface_ray.batch.plan import PlanIndex
 from uniface_ray.batch.stages import Replica, commit_chunk, decode_chunk, read_chunk
 from uniface_ray.engine.build import build_engine
 
@@ -38,32 +39,34 @@ class _ReplicaActor:
         self._name = ray.get_runtime_context().get_actor_id()
         self._monitor = monitor
         self._replica = Replica(job, build_engine(job.config, job.device, job.dtype, threads))
-        monitor.replica.remote(self._name, False)
+        monitor.ready.remote(self._name)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        self._monitor.replica.remote(self._name, True)
-        try:
-            answered = [self._replica.answer(cell) for cell in _cells(batch)]
-        finally:
-            self._monitor.replica.remote(self._name, False)
-        return _payloads(batch["chunk"], answered)
+        begun, answered = [], []
+        for number, cell in _chunks(batch):
+            if ray.get(self._monitor.begin.remote(self._name, number)):
+                begun.append(number)
+                answered.append(self._replica.answer(cell))
+        self._monitor.ready.remote(self._name)
+        return _table(begun, answered)
 
 
-def _read(batch: pa.Table, job: Job, monitor: ActorHandle, pending: np.ndarray, files: PlanFiles) -> pa.Table:
+def _read(batch: pa.Table, job: Job, plan: PlanIndex, monitor: ActorHandle, pending: np.ndarray) -> pa.Table:
+    if ray.get(monitor.is_stopped.remote()):
+        return _table([], [])
     numbers = [int(pending[index]) for index in batch["id"].to_pylist()]
-    admitted = [number for number in numbers if ray.get(monitor.admit.remote(number))]
-    payloads = [read_chunk(job, number, files.of(number)) for number in admitted]
-    return _payloads(pa.array(admitted, pa.int64()), payloads)
+    return _table(numbers, [read_chunk(job, plan, number) for number in numbers])
 
 
 def _decode(batch: pa.Table, job: Job) -> pa.Table:
-    return _payloads(batch["chunk"], [decode_chunk(job, cell) for cell in _cells(batch)])
+    chunks = list(_chunks(batch))
+    return _table([number for number, _ in chunks], [decode_chunk(job, cell) for _, cell in chunks])
 
 
-def _commit(batch: pa.Table, job: Job, monitor: ActorHandle, files: PlanFiles) -> pa.Table:
+def _commit(batch: pa.Table, job: Job, plan: PlanIndex, monitor: ActorHandle) -> pa.Table:
     markers = []
-    for number, cell in zip(batch["chunk"].to_pylist(), _cells(batch), strict=True):
-        markers.append(commit_chunk(job, cell, files.of(number)).to_json())
+    for number, cell in _chunks(batch):
+        markers.append(commit_chunk(job, plan, cell).to_json())
         ray.get(monitor.committed.remote(number))
     return pa.table({"marker": pa.array(markers, pa.string())})
 
@@ -71,11 +74,13 @@ def _commit(batch: pa.Table, job: Job, monitor: ActorHandle, files: PlanFiles) -
 class Pipeline:
     """The run's workers: a context that takes them down again, and Ray with them where the run started it."""
 
-    def __init__(self, job: Job, files: PlanFiles, cluster: Cluster) -> None:
+    def __init__(self, job: Job, plan: PlanIndex, cluster: Cluster) -> None:
         self.job = job
-        self.files = files
+        self.plan = plan
         self.cluster = cluster
-        self.monitor = ray.remote(num_cpus=0)(Monitor).remote()
+        # Beside the driver: a node that comes and goes must not take it along.
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        self.monitor = ray.remote(num_cpus=0, scheduling_strategy=here)(Monitor).remote()
 
     def __enter__(self) -> Self:
         return self
@@ -102,7 +107,7 @@ class Pipeline:
         low, high = engine.replicas
         shared: dict[str, Any] = {"batch_size": 1, "batch_format": "pyarrow"}
         retries = {"max_retries": _MAX_RESTARTS}
-        counted = {"job": job, "monitor": self.monitor, "files": self.files}
+        counted = {"job": job, "monitor": self.monitor, "plan": self.plan}
         threads = replica_threads(job, self.cluster.local)
         dataset = (
             ray.data.range(len(pending), override_num_blocks=len(pending))
@@ -157,9 +162,10 @@ def replica_threads(job: Job, local: bool) -> int | None:
     return max(1, (os.cpu_count() or 1) // engine.replicas[1]) if local else max(1, int(engine.num_cpus))
 
 
-def _cells(batch: pa.Table) -> list[pa.Buffer]:
-    return [cell.as_buffer() for cell in batch["payload"]]
+def _chunks(batch: pa.Table) -> Iterator[tuple[int, pa.Buffer]]:
+    """(number, payload) of the chunks in a batch of Ray Data rows; payloads are not copied."""
+    return zip(batch["chunk"].to_pylist(), (cell.as_buffer() for cell in batch["payload"]), strict=True)
 
 
-def _payloads(chunks: Any, payloads: list[bytes]) -> pa.Table:
-    return pa.table({"chunk": chunks, "payload": pa.array(payloads, pa.large_binary())})
+def _table(numbers: Sequence[int], payloads: Sequence[bytes]) -> pa.Table:
+    return pa.table({"chunk": pa.array(numbers, pa.int64()), "payload": pa.array(payloads, pa.large_binary())})

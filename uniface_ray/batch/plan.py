@@ -12,7 +12,7 @@ import hashlib
 import json
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, astuple, dataclass, fields
+from dataclasses import asdict, astuple, dataclass, fields, replace
 from functools import lru_cache
 from itertools import groupby
 from typing import Self
@@ -89,13 +89,14 @@ class Plan:
         return sum(generation.rows for generation in self.generations)
 
     @property
-    def files(self) -> "PlanFiles":
-        """Which plan file holds which chunk."""
-        return PlanFiles(
+    def index(self) -> "PlanIndex":
+        """To find chunks in it."""
+        firsts = (
             first
             for generation in self.generations
             for first in range(generation.first_chunk, generation.first_chunk + generation.chunks, CHUNKS_PER_FILE)
         )
+        return PlanIndex(self.sink, firsts, self.fingerprint)
 
     @property
     def fingerprint(self) -> str:
@@ -123,7 +124,7 @@ class Plan:
                 size = known.size(file.name)
                 if size is None:
                     added += 1
-                    yield from source.slices(file, chunk_rows)
+                    yield from source.slices(file, chunk_rows, CHUNK_BYTES)
                 else:
                     present += 1
                     changed += size != file.size
@@ -139,18 +140,28 @@ class Plan:
         return Listing(added, vanished, changed)
 
 
-class PlanFiles:
-    """Which plan file holds a chunk; small, it travels to workers."""
+class PlanIndex:
+    """Finds a chunk in the plan files; small, it travels to workers.
 
-    def __init__(self, first_chunks: Iterable[int]) -> None:
-        self._first_chunks = list(first_chunks)
+    Args:
+        sink: of the run.
+        first_chunks: of each plan file, in order.
+        fingerprint: of the plan, so that what a worker remembers of another plan at the same place does not count.
+    """
 
-    def __iter__(self) -> Iterator[str]:
-        return map(plan_file, self._first_chunks)
+    def __init__(self, sink: Folder, first_chunks: Iterable[int], fingerprint: str) -> None:
+        self.sink = sink
+        self.first_chunks = list(first_chunks)
+        self.fingerprint = fingerprint
 
-    def of(self, chunk: int) -> str:
-        """Name of the plan file with this chunk."""
-        return plan_file(self._first_chunks[bisect_right(self._first_chunks, chunk) - 1])
+    def slices(self, chunk: int) -> list[Slice]:
+        """What the chunk is made of."""
+        first_chunk = self.first_chunks[bisect_right(self.first_chunks, chunk) - 1]
+        return _file_slices(self.sink.uri, self.sink.storage, first_chunk, self.fingerprint)[chunk]
+
+    def rows(self, chunk: int) -> int:
+        """Rows of the chunk."""
+        return sum(one.count for one in self.slices(chunk))
 
 
 class _Known:
@@ -163,8 +174,9 @@ class _Known:
     @classmethod
     def of(cls, plan: Plan) -> Self:
         hashes, sizes = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
-        for name in plan.files:
-            table = pq.read_table(pa.BufferReader(plan.sink.read(name)), columns=["path", "size"])
+        for first_chunk in plan.index.first_chunks:
+            file = pa.BufferReader(plan.sink.read(plan_file(first_chunk)))
+            table = pq.read_table(file, columns=["path", "size"])
             hashes.append(np.array([row_id_of(path, 0) for path in table["path"].to_pylist()], np.int64))
             sizes.append(table["size"].to_numpy())
         return cls(np.concatenate(hashes), np.concatenate(sizes))
@@ -224,15 +236,15 @@ def plan_file(first_chunk: int) -> str:
 
 
 def limited(slices: Iterator[Slice], rows: int | None) -> Iterator[Slice]:
-    """Slices up to `rows` rows in all, the last one cut."""
+    """Slices up to `rows` rows (1 or more) in all, the last one cut; no file more is opened than that takes."""
     for one in slices:
         if rows is None:
             yield one
-        elif rows > 0:
-            kept = min(one.count, rows)
-            yield Slice(one.path, one.start, kept, one.offset, one.size)
-            rows -= kept
-        else:
+            continue
+        kept = min(one.count, rows)
+        yield replace(one, count=kept)
+        rows -= kept
+        if not rows:
             return
 
 
@@ -241,25 +253,19 @@ def chunked(slices: Iterator[Slice], rows: int) -> Iterator[list[Slice]]:
     chunk: list[Slice] = []
     count = size = 0
     for one in slices:
-        one_size = one.size if one.count == 1 else 0
-        if chunk and (count + one.count > rows or size + one_size > CHUNK_BYTES):
+        if chunk and (count + one.count > rows or size + one.bytes > CHUNK_BYTES):
             yield chunk
             chunk, count, size = [], 0, 0
         chunk.append(one)
         count += one.count
-        size += one_size
+        size += one.bytes
     if chunk:
         yield chunk
 
 
-def chunk_slices(sink: Folder, file: str, chunk: int) -> list[Slice]:
-    """Slices of one chunk, from the plan file that holds it."""
-    return _file_slices(sink.uri, sink.storage, file)[chunk]
-
-
 @lru_cache(maxsize=4)
-def _file_slices(uri: str, storage: StorageConfig, file: str) -> dict[int, list[Slice]]:
+def _file_slices(uri: str, storage: StorageConfig, first_chunk: int, fingerprint: str) -> dict[int, list[Slice]]:
     # Readers take chunks in order, so one plan file serves a worker for many of them.
-    rows = pq.read_table(pa.BufferReader(Folder(uri, storage).read(file))).to_pylist()
+    rows = pq.read_table(pa.BufferReader(Folder(uri, storage).read(plan_file(first_chunk)))).to_pylist()
     groups = groupby(rows, key=lambda row: row.pop("chunk"))
     return {chunk: [Slice(**row) for row in group] for chunk, group in groups}

@@ -9,7 +9,7 @@ from uniface_ray.core.errors import UserError
 from uniface_ray.core.storage import Folder
 from uniface_ray.data.slices import Source
 from uniface_ray.data.sources import open_source
-from uniface_ray.engine.weights import check_model
+from uniface_ray.engine.weights import CheckedModel, check_model
 from uniface_ray.tasks.registry import build_task
 
 # Columns of every output (DESIGN: common columns, rejects) that a kept column must not hide.
@@ -36,13 +36,13 @@ class Checked:
         source: ready to be listed.
         sink: whose bucket is there.
         kept: types of `source.keep_columns`.
-        image_size: side in pixels of what the model takes.
+        model: there and whole.
     """
 
     source: Source
     sink: Folder
     kept: pa.Schema
-    image_size: int
+    model: CheckedModel
 
 
 def check(config: JobConfig) -> Checked:
@@ -54,11 +54,13 @@ def check(config: JobConfig) -> Checked:
     _check_columns(config)
     source = open_source(config.source, config.storage, config.decode)
     source.check()
-    image_size = check_model(config.model, config.storage).magvit_config.image_size
+    kept = source.kept()
+    _check_kept(kept)
+    model = check_model(config.model, config.storage)
     sink = Folder(config.sink.path, config.storage)
     _check_apart(config, sink)
     sink.check("sink.path")
-    return Checked(source, sink, source.kept(), image_size)
+    return Checked(source, sink, kept, model)
 
 
 def _check_columns(config: JobConfig) -> None:
@@ -68,6 +70,18 @@ def _check_columns(config: JobConfig) -> None:
             f"source.keep_columns has {', '.join(sorted(taken))}, but the output has columns of that name itself: "
             "leave them out, or rename them in the source"
         )
+
+
+def _check_kept(kept: pa.Schema) -> None:
+    for column in kept:
+        try:
+            pa.array([None], pa.struct([column]))
+            pa.scalar(None, column.type)
+        except pa.ArrowException as error:
+            raise UserError(
+                f"source.keep_columns has {column.name}, of type {column.type}, which cannot be carried through "
+                f"({error}): leave it out, or store it as a plain type"
+            ) from error
 
 
 def _check_apart(config: JobConfig, sink: Folder) -> None:

@@ -14,7 +14,7 @@ from uniface_ray.batch.follow import Course
 from uniface_ray.batch.job import Job
 from uniface_ray.batch.layout import OK, PROGRESS, REJECTED, REPORT, part_name
 from uniface_ray.batch.manifest import Manifest, Tally, redacted, versions
-from uniface_ray.batch.plan import Plan, chunk_slices
+from uniface_ray.batch.plan import Plan
 from uniface_ray.batch.view import View
 from uniface_ray.core.progress import RunState
 from uniface_ray.core.records import RejectError, row_id_of
@@ -36,6 +36,10 @@ def close_run(job: Job, plan: Plan, course: Course, manifest: Manifest, state: R
     sink = manifest.sink
     progress = course.progress(state)
     pace = course.meter.overall(course.started_s + progress.elapsed_s)
+    report = build_report(job, plan, course, manifest, state, pace)
+    sink.write(REPORT, render(report).encode())
+    sink.write(PROGRESS, progress.to_json().encode())
+    # Last: a run that is done is not looked at again.
     manifest.write(
         state,
         course.tally,
@@ -45,9 +49,6 @@ def close_run(job: Job, plan: Plan, course: Course, manifest: Manifest, state: R
         device=job.device,
         dtype=job.dtype,
     )
-    sink.write(PROGRESS, progress.to_json().encode())
-    report = build_report(job, plan, course, manifest, state, pace)
-    sink.write(REPORT, render(report).encode())
     view.finish(closing(report))
 
 
@@ -55,7 +56,7 @@ def build_report(job: Job, plan: Plan, course: Course, manifest: Manifest, state
     """What report.html shows; reads a few parts of the output and the pictures of their samples."""
     config, tally, sink = job.config, course.tally, manifest.sink
     task = build_task(config.task)
-    thumbnails = _Thumbnails(job, plan, sink)
+    thumbnails = _Thumbnails(job, plan)
     ok = [_part(sink, OK, chunk) for chunk in _spread(_with_files(tally, OK), _PARTS)]
     rejected = [_part(sink, REJECTED, chunk) for chunk in _spread(_with_files(tally, REJECTED), _PARTS)]
     words = Counter(len(text.split()) for part in ok for text in part[task.text_column].to_pylist())
@@ -101,10 +102,9 @@ def build_report(job: Job, plan: Plan, course: Course, manifest: Manifest, state
 class _Thumbnails:
     """Small pictures of output rows, read again from the source; None where the config or the bytes forbid."""
 
-    def __init__(self, job: Job, plan: Plan, sink: Folder) -> None:
+    def __init__(self, job: Job, plan: Plan) -> None:
         self.job = job
         self.plan = plan
-        self.sink = sink
         self.found: dict[int, bytes | None] = {}
 
     def of(self, row: dict[str, Any]) -> bytes | None:
@@ -117,7 +117,7 @@ class _Thumbnails:
         return self.found.get(wanted)
 
     def _read(self, chunk: int, row_id: int) -> None:
-        slices = chunk_slices(self.sink, self.plan.files.of(chunk), chunk)
+        slices = self.plan.index.slices(chunk)
         # A file of its own is read for its row alone; rows of a table come with their neighbours.
         own = [one for one in slices if one.count == 1 and row_id_of(one.path, one.start) == row_id]
         for source_row in self.job.source.read(own or [one for one in slices if one.count > 1]):
@@ -131,7 +131,7 @@ def _thumbnail(data: bytes | None, max_pixels: int) -> bytes | None:
         return None
     try:
         pixels = fit_square(decode_image(data, max_pixels), _THUMBNAIL)
-    except RejectError:
+    except (RejectError, MemoryError, RuntimeError):
         return None
     buffer = io.BytesIO()
     Image.fromarray(pixels.transpose(1, 2, 0)).save(buffer, "JPEG", quality=82)

@@ -9,7 +9,7 @@ import pyarrow as pa
 from uniface_ray.batch.chunk import Chunk, pack_answers, pack_rows, unpack_answers, unpack_rows
 from uniface_ray.batch.commit import Marker, commit
 from uniface_ray.batch.job import Job
-from uniface_ray.batch.plan import chunk_slices
+from uniface_ray.batch.plan import PlanIndex
 from uniface_ray.core.errors import StoppedError
 from uniface_ray.core.records import Reject, RejectError, RejectKind, Row
 from uniface_ray.core.storage import Folder
@@ -28,18 +28,23 @@ def timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
     seconds[stage] = time.perf_counter() - start
 
 
-def sink_of(job: Job) -> Folder:
-    """The run's sink."""
-    return Folder(job.config.sink.path, job.config.storage)
+def read_chunk(job: Job, plan: PlanIndex, number: int) -> bytes:
+    """Fetch the encoded bytes of a chunk's rows.
 
-
-def read_chunk(job: Job, number: int, plan_file: str) -> bytes:
-    """Fetch the encoded bytes of a chunk's rows."""
+    Raises:
+        StoppedError: not one of several rows can be fetched: the storage is at fault, and the rows wait for it.
+    """
     chunk = Chunk(number, [])
     with timed(chunk.seconds, "read"):
-        chunk.rows = list(job.source.read(chunk_slices(sink_of(job), plan_file, number)))
+        chunk.rows = list(job.source.read(plan.slices(number)))
         for row in chunk.rows:
             _check_kept(row, job.kept)
+    failed = [row.reject for row in chunk.rows if row.reject and row.reject.kind == RejectKind.FETCH_FAILED]
+    if len(failed) == len(chunk.rows) > 1:
+        raise StoppedError(
+            f"the source gives nothing any more ({failed[0].message}): once it does, the same command goes on where "
+            "this one stopped. Workers need the storage's credentials too, in their environment or as storage.*"
+        )
     return pack_rows(chunk, job.kept, job.image_size)
 
 
@@ -49,12 +54,12 @@ def _check_kept(row: Row, kept: pa.Schema) -> None:
         try:
             pa.scalar(row.kept.get(column.name), column.type)
         except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
-            value = row.kept.pop(column.name)
-            what = f"column {column.name} is {value!r}, but the first file has {column.type} there: {error}"
+            value = f"{row.kept.pop(column.name)!r}"[:80]
+            what = f"column {column.name} is {value}, but the first file has {column.type} there: {error}"
             row.reject = row.reject or Reject(RejectKind.BAD_REQUEST, what, "read")
 
 
-def decode_chunk(job: Job, payload: bytes) -> bytes:
+def decode_chunk(job: Job, payload: pa.Buffer | bytes) -> bytes:
     """Encoded bytes -> pixels at the model's size; the bytes go no further."""
     chunk = unpack_rows(payload, job.image_size)
     with timed(chunk.seconds, "decode"):
@@ -71,6 +76,9 @@ def _decode(row: Row, job: Job) -> None:
         row.pixels = fit_square(decode_image(data, job.config.decode.max_pixels), job.image_size)
     except RejectError as error:
         row.reject = error.at("decode")
+    except Exception as error:  # whatever a decoder finds to raise, it is this row's alone
+        what = f"{type(error).__name__}: {error}"
+        row.reject = Reject(RejectKind.UNREADABLE_IMAGE, f"decoding failed with {what[:200]}", "decode")
 
 
 class Replica:
@@ -81,7 +89,7 @@ class Replica:
         self.engine = engine
         self.task = build_task(job.config.task)
 
-    def answer(self, payload: bytes) -> bytes:
+    def answer(self, payload: pa.Buffer | bytes) -> bytes:
         """Pixels -> output rows and rejects."""
         chunk = unpack_rows(payload, self.job.image_size)
         with timed(chunk.seconds, "engine"):
@@ -89,19 +97,17 @@ class Replica:
         return pack_answers(chunk, answers, self.task, self.job.config.model.name, self.job.kept)
 
 
-def commit_chunk(job: Job, payload: bytes, plan_file: str) -> Marker:
+def commit_chunk(job: Job, plan: PlanIndex, payload: pa.Buffer | bytes) -> Marker:
     """Output rows -> files and marker in the sink.
 
     Raises:
         StoppedError: the sink cannot be written; a resumed run does this chunk again.
     """
-    sink = sink_of(job)
     answered = unpack_answers(payload, build_task(job.config.task))
     try:
-        planned = sum(one.count for one in chunk_slices(sink, plan_file, answered.number))
-        return commit(sink, answered, planned, job.attempt)
+        return commit(plan.sink, answered, plan.rows(answered.number), job.attempt)
     except OSError as error:
-        raise sink_failed(sink, error) from error
+        raise sink_failed(plan.sink, error) from error
 
 
 def sink_failed(sink: Folder, error: OSError) -> StoppedError:

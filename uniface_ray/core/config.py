@@ -116,7 +116,7 @@ class EngineConfig(Settings):
     Attributes:
         batch_size: rows that go through the model together.
         replicas: a number, or [min, max] to autoscale between.
-        device: `auto` takes a GPU where there is one; `cpu`, `cuda`, `cuda:1`.
+        device: `auto` takes GPUs where there are some; `cpu`, `cuda` (which one, Ray decides).
         dtype: `auto` is float32 on a CPU and bfloat16 on a GPU.
         num_cpus: of one replica.
         num_gpus: of one replica, fractions allowed; null is 1 on a GPU and 0 on a CPU.
@@ -125,7 +125,7 @@ class EngineConfig(Settings):
 
     batch_size: int = Field(default=64, ge=1)
     replicas: Annotated[tuple[int, int], BeforeValidator(_replica_range), AfterValidator(_in_order)] = (1, 1)
-    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda)$")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     num_cpus: float = Field(default=1.0, ge=0)
     num_gpus: float | None = Field(default=None, ge=0)

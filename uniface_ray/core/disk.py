@@ -1,7 +1,6 @@
 """Files of a local disk, by absolute path."""
 
 import os
-import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import suppress
@@ -11,6 +10,9 @@ from uuid import uuid4
 import pyarrow as pa
 
 from uniface_ray.core.errors import UserError
+
+# Files that are not in place yet. One may stay behind where a process was killed; it is no file of the folder.
+_TEMPORARY = ".writing-"
 
 
 class Disk:
@@ -23,7 +25,7 @@ class Disk:
         """Whole or not at all: a temporary file beside the target, flushed to the disk, renamed over it."""
         folder = os.path.dirname(path)
         os.makedirs(folder, exist_ok=True)
-        temporary = os.path.join(folder, f".writing-{uuid4().hex}")
+        temporary = os.path.join(folder, f"{_TEMPORARY}{uuid4().hex}")
         try:
             with open(temporary, "xb") as file:
                 file.write(data)
@@ -51,10 +53,6 @@ class Disk:
         with suppress(FileNotFoundError, NotADirectoryError):
             os.unlink(path)
 
-    def delete_folder(self, path: str) -> None:
-        with suppress(FileNotFoundError, NotADirectoryError):
-            shutil.rmtree(path)
-
     def list(self, path: str, recursive: bool) -> Iterator[tuple[str, int, float]]:
         """(path relative to `path`, bytes, modification time in Unix seconds) of every file, in no order.
 
@@ -65,8 +63,11 @@ class Disk:
             UserError: a name is not UTF-8, so no table can hold it.
         """
         seen: set[tuple[int, int]] = set()
-        for folder, folders, names in os.walk(path, onerror=_raise, followlinks=True):
-            status = os.stat(folder)
+        os.stat(path)  # a folder that vanishes later, inside this one, is passed over
+        for folder, folders, names in os.walk(path, onerror=_raise_unless_gone, followlinks=True):
+            status = _stat(folder)
+            if status is None:
+                continue
             if (status.st_dev, status.st_ino) in seen:  # a link back to a folder above
                 folders.clear()
                 continue
@@ -75,7 +76,9 @@ class Disk:
             for name in names:
                 full = os.path.join(folder, name)
                 _check_name(full)
-                found = _stat(full)
+                found = None if name.startswith(_TEMPORARY) else _stat(full)
+                if found is None:
+                    continue
                 if stat.S_ISREG(found.st_mode) or stat.S_ISLNK(found.st_mode):
                     size = found.st_size if stat.S_ISREG(found.st_mode) else 0
                     yield os.path.relpath(full, path), size, found.st_mtime
@@ -86,15 +89,17 @@ class Disk:
         return pa.OSFile(path)
 
 
-def _raise(error: OSError) -> None:
-    raise error
+def _raise_unless_gone(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise error
 
 
-def _stat(path: str) -> os.stat_result:
-    try:
-        return os.stat(path)
-    except OSError:
-        return os.lstat(path)
+def _stat(path: str) -> os.stat_result | None:
+    """Of the file, or of a link to nothing; None for what has gone since its folder was read."""
+    for look in (os.stat, os.lstat):
+        with suppress(FileNotFoundError):
+            return look(path)
+    return None
 
 
 def _check_name(path: str) -> None:

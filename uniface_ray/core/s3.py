@@ -42,10 +42,6 @@ class Bucket:
         with suppress(FileNotFoundError):
             self.filesystem.delete_file(path)
 
-    def delete_folder(self, path: str) -> None:
-        with suppress(FileNotFoundError):
-            self.filesystem.delete_dir(path)
-
     def list(self, path: str, recursive: bool) -> Iterator[tuple[str, int, float]]:
         """(key relative to `path`, bytes, modification time in Unix seconds) of every object, in no order.
 

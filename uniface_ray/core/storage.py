@@ -95,10 +95,6 @@ class Folder:
         """Remove a file; what is not there is fine."""
         self._files.delete(self._path(name))
 
-    def delete_folder(self, name: str) -> None:
-        """Remove a folder and all in it; what is not there is fine."""
-        self._files.delete_folder(self._path(name))
-
     def list(self, name: str = "", recursive: bool = False) -> list[FileEntry]:
         """Files of a folder inside, or of all folders below it, sorted by name.
 

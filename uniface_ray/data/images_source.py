@@ -37,8 +37,8 @@ class ImagesSource:
     def files(self) -> Iterator[FileEntry]:
         return iter(self._files.entries())
 
-    def slices(self, file: FileEntry, rows: int) -> Iterator[Slice]:
-        yield Slice(file.name, start=0, count=1, size=file.size)
+    def slices(self, file: FileEntry, rows: int, max_bytes: int) -> Iterator[Slice]:
+        yield Slice(file.name, start=0, count=1, size=file.size, bytes=file.size)
 
     def read(self, slices: Sequence[Slice]) -> Iterator[Row]:
         return fetch_rows(map(self._row, slices), self._files.folder.storage, self._max_bytes)

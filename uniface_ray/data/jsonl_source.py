@@ -57,7 +57,7 @@ class JsonlSource:
     def files(self) -> Iterator[FileEntry]:
         return iter(self._files.entries())
 
-    def slices(self, file: FileEntry, rows: int) -> Iterator[Slice]:
+    def slices(self, file: FileEntry, rows: int, max_bytes: int) -> Iterator[Slice]:
         first, count = None, 0
         try:
             for line in self._lines(file.name):

@@ -46,18 +46,29 @@ class ParquetSource:
     def files(self) -> Iterator[FileEntry]:
         return iter(self._files.entries())
 
-    def slices(self, file: FileEntry, rows: int) -> Iterator[Slice]:
+    def slices(self, file: FileEntry, rows: int, max_bytes: int) -> Iterator[Slice]:
+        total, row_bytes = 1, 0.0
         try:
             with self._files.folder.open_input(file.name) as handle:
-                total = pq.read_metadata(handle).num_rows
+                metadata = pq.read_metadata(handle)
+                total = metadata.num_rows
+                row_bytes = self._bytes_of_images(metadata) / max(1, total)
         except FileNotFoundError:
-            total = 1
+            pass
         except _ERRORS as error:
             if is_storage_failure(error):
                 raise cannot_count(self._files.uri(file.name), error) from error
-            total = 1
+        rows = min(rows, max(1, int(max_bytes / max(1.0, row_bytes))))
         for start in range(0, total, rows):
-            yield Slice(file.name, start, min(rows, total - start), size=file.size)
+            count = min(rows, total - start)
+            yield Slice(file.name, start, count, size=file.size, bytes=int(count * row_bytes))
+
+    def _bytes_of_images(self, metadata: pq.FileMetaData) -> int:
+        """Bytes of the image column in a whole file; of a struct's all fields."""
+        groups = [metadata.row_group(group) for group in range(metadata.num_row_groups)]
+        columns = [group.column(column) for group in groups for column in range(group.num_columns)]
+        wanted = self._source.image_column
+        return sum(one.total_uncompressed_size for one in columns if one.path_in_schema.split(".")[0] == wanted)
 
     def read(self, slices: Sequence[Slice]) -> Iterator[Row]:
         rows = (row for piece in slices for row in self._rows(piece))

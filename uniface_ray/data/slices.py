@@ -21,6 +21,7 @@ class Slice:
         count: rows.
         offset: bytes before the first row, in JSONL; else 0.
         size: bytes of the file when it was listed, to notice a change.
+        bytes: of these rows' images, about; 0 where they are files of their own that the table only names.
     """
 
     path: str
@@ -28,6 +29,7 @@ class Slice:
     count: int
     offset: int = 0
     size: int = 0
+    bytes: int = 0
 
 
 class Source(Protocol):
@@ -55,8 +57,8 @@ class Source(Protocol):
         """Each data file once, sorted by name."""
         ...
 
-    def slices(self, file: FileEntry, rows: int) -> Iterator[Slice]:
-        """A file's rows in order, in runs of `rows` or (at the end) fewer.
+    def slices(self, file: FileEntry, rows: int, max_bytes: int) -> Iterator[Slice]:
+        """A file's rows in order, in runs of at most `rows` that hold about `max_bytes` or less.
 
         A file that is gone or that makes no sense counts as one row, which `read` rejects with the reason.
 
@@ -79,7 +81,7 @@ def check_unchanged(piece: Slice, uri: str, size: int) -> None:
     """Raise the RejectError of rows whose file is no longer the one that was planned."""
     if size != piece.size:
         raise RejectError(
-            RejectKind.FETCH_FAILED,
+            RejectKind.NOT_FOUND,
             f"{uri} has changed since it was listed ({piece.size:,} bytes then, {size:,} now): its rows may be others",
         )
 

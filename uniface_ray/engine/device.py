@@ -23,12 +23,6 @@ def resolve_device(engine: EngineConfig, gpus: float) -> str:
             f"engine.device is {engine.device}, but there is no GPU that torch can use here: "
             "use engine.device=cpu, or join a cluster with GPUs (RAY_ADDRESS)"
         )
-    index = int(engine.device.partition(":")[2] or 0)
-    if engine.device.startswith("cuda:") and index >= gpus:
-        raise UserError(
-            f"engine.device is {engine.device}, but there are {gpus:g} GPUs, numbered from 0: "
-            "use engine.device=cuda and let Ray choose"
-        )
     return engine.device
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 import transformers
 
+from uniface_ray.core.errors import UniFaceError
 from uniface_ray.core.records import Reject, RejectKind
 from uniface_ray.engine.protocol import Request, Result
 from uniface_ray.model import UniFaceForConditionalGeneration, UniFaceProcessor
@@ -42,7 +43,8 @@ class UniFaceEngine:
         transformers.logging.disable_progress_bar()  # a replica has no terminal
         self.processor = UniFaceProcessor.from_pretrained(folder)
         model = UniFaceForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval().to(self.device)
-        model.showo.to(getattr(torch, dtype))
+        for parameter in model.showo.parameters():  # and no buffers: rotary angles need their float32
+            parameter.data = parameter.data.to(getattr(torch, dtype))
         self.model = model
 
     @property
@@ -51,15 +53,24 @@ class UniFaceEngine:
         return self.model.config.magvit_config.image_size
 
     def run(self, requests: Sequence[Request]) -> list[Result | Reject]:
-        """Answer requests in batches; the i-th outcome belongs to the i-th request."""
+        """Answer requests in batches; the i-th outcome belongs to the i-th request.
+
+        Raises:
+            UniFaceError: no request of a batch can be answered: then the replica is broken, not its requests.
+        """
         outcomes: list[Result | Reject] = []
         for start in range(0, len(requests), self.batch_size):
-            outcomes += self._answer_or_split(requests[start : start + self.batch_size])
+            batch = self._answer_or_split(requests[start : start + self.batch_size])
+            if len(batch) > 1 and all(isinstance(one, Reject) for one in batch):
+                raise UniFaceError(f"the model answers none of {len(batch)} requests: {batch[0]}")
+            outcomes += batch
         return outcomes
 
     def _answer_or_split(self, requests: Sequence[Request]) -> list[Result | Reject]:
         try:
             return self._answer(requests)
+        except torch.AcceleratorError as error:
+            raise UniFaceError(f"the device of this replica failed: {error}") from error
         except Exception as error:
             if len(requests) == 1:
                 out_of_memory = isinstance(error, MemoryError | torch.OutOfMemoryError)

@@ -1,8 +1,11 @@
 """Where a model's files are, checked before anybody waits for them."""
 
+import hashlib
 import json
+import os
+import shutil
 import tempfile
-from functools import lru_cache
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -14,10 +17,24 @@ from uniface_ray.model import UniFaceConfig, UniFaceForConditionalGeneration
 from uniface_ray.model.showo import check_weights
 
 _NEEDED = ("config.json", "tokenizer.json")
+_SAMPLE_BYTES = 2**16
 
 
-def check_model(model: ModelConfig, storage: StorageConfig) -> UniFaceConfig:
-    """The config of the model at `model.path`; of the weights, only the headers are read.
+@dataclass(frozen=True, slots=True)
+class CheckedModel:
+    """A model that is there and whole, as far as can be told without reading all of it.
+
+    Attributes:
+        config: its config.json.
+        fingerprint: SHA-256 of its config, its tokenizer, and the headers and some bytes of its weights.
+    """
+
+    config: UniFaceConfig
+    fingerprint: str
+
+
+def check_model(model: ModelConfig, storage: StorageConfig) -> CheckedModel:
+    """Look at the model at `model.path`; of the weights, the headers and a few samples are read.
 
     Raises:
         UserError: no such folder, a file missing or cut off, a model of another kind, weights that do not fit it.
@@ -48,13 +65,25 @@ def check_model(model: ModelConfig, storage: StorageConfig) -> UniFaceConfig:
         config = UniFaceConfig.from_dict(values)
     except Exception as error:
         raise UserError(f"model.path is {model.path!r}, whose config.json does not fit: {error}") from error
-    shapes = {}
+    shapes: dict[str, tuple[int, ...]] = {}
+    digest = hashlib.sha256(b"".join(folder.read(name) for name in _NEEDED))
     for entry in folder.list():
         if entry.name.endswith(".safetensors"):
             shapes |= _shapes(folder, entry)
+            digest.update(_sample(folder, entry))
     with torch.device("meta"):
         check_weights(UniFaceForConditionalGeneration(config), shapes, f"model.path {model.path!r}")
-    return config
+    return CheckedModel(config, digest.hexdigest())
+
+
+def _sample(folder: Folder, entry: FileEntry) -> bytes:
+    """Some bytes from the start, the middle and the end of a file, and its size: other weights have others."""
+    parts = [str(entry.size).encode()]
+    with folder.open_input(entry.name) as file:
+        for place in (0, entry.size // 2, max(0, entry.size - _SAMPLE_BYTES)):
+            file.seek(place)
+            parts.append(file.read(_SAMPLE_BYTES))
+    return b"".join(parts)
 
 
 def _shapes(folder: Folder, entry: FileEntry) -> dict[str, tuple[int, ...]]:
@@ -78,15 +107,25 @@ def _shapes(folder: Folder, entry: FileEntry) -> dict[str, tuple[int, ...]]:
 
 
 def model_folder(model: ModelConfig, storage: StorageConfig) -> Path:
-    """A local folder with the model's files; what is in S3 is copied once a process, into a temporary folder."""
+    """A local folder with the model's files; what is in S3 is copied once a machine, under its temporary folder."""
     folder = Folder(model.path, storage)
-    return Path(folder.uri) if folder.is_local else Path(_copy(folder.uri, storage).name)
+    return Path(folder.uri) if folder.is_local else _copied(folder)
 
 
-@lru_cache(maxsize=1)
-def _copy(uri: str, storage: StorageConfig) -> tempfile.TemporaryDirectory[str]:
-    copied = tempfile.TemporaryDirectory(prefix="uniface-model-")
-    folder = Folder(uri, storage)
-    for entry in folder.list():
-        (Path(copied.name) / entry.name).write_bytes(folder.read(entry.name))
+def _copied(folder: Folder) -> Path:
+    entries = folder.list()
+    state = repr((folder.uri, [(entry.name, entry.size, entry.modified) for entry in entries]))
+    home = Path(tempfile.gettempdir()) / f"uniface-models-{os.getuid()}"
+    home.mkdir(mode=0o700, exist_ok=True)
+    copied = home / hashlib.sha256(state.encode()).hexdigest()[:32]
+    if not copied.exists():
+        # Replicas of one machine may copy at the same time: the first one done wins, nobody sees half a copy.
+        coming = Path(tempfile.mkdtemp(dir=home))
+        for entry in entries:
+            with folder.open_input(entry.name) as source, (coming / entry.name).open("wb") as target:
+                shutil.copyfileobj(source, target, 2**24)
+        try:
+            coming.rename(copied)
+        except OSError:
+            shutil.rmtree(coming)
     return copied

@@ -188,7 +188,8 @@ class LookupFreeQuantizer(nn.Module):
 
     def codes(self, latents: Tensor) -> Tensor:
         """(B, K, h, w) -> code of each position, (B, h, w) int64."""
-        return torch.einsum("bkhw,k->bhw", (latents > 0).long(), self.power_vals)
+        # Not a product of integer matrices, which CUDA does not have.
+        return ((latents > 0) * self.power_vals[:, None, None]).sum(1)
 
     def losses(self, latents: Tensor) -> QuantizerLosses:
         """Commitment and factorised entropy of latents (B, K, h, w) (Show-o `LFQuantizer`, per bit, not per code)."""

@@ -18,6 +18,7 @@ def fit_square(picture: Pixels, size: int) -> Pixels:
     Returns:
         uint8 (3, size, size) RGB.
     """
+    picture = _less_elongated(picture)
     height, width = picture.shape[:2]
     scale = size / min(height, width)
     shape = (max(size, round(height * scale)), max(size, round(width * scale)))
@@ -27,6 +28,14 @@ def fit_square(picture: Pixels, size: int) -> Pixels:
         image = F.interpolate(image, size=shape, mode="bicubic", antialias=True)
     top, left = (shape[0] - size) // 2, (shape[1] - size) // 2
     return np.ascontiguousarray(image[0, :, top : top + size, left : left + size].numpy())
+
+
+def _less_elongated(picture: Pixels) -> Pixels:
+    """The middle of a picture that is more than 4 times as long as wide: resizing all of it could take gigabytes."""
+    height, width = picture.shape[:2]
+    longest = 4 * min(height, width)
+    top, left = max(0, height - longest) // 2, max(0, width - longest) // 2
+    return picture[top : top + longest, left : left + longest]
 
 
 def to_model_range(pixels: Tensor) -> Tensor:

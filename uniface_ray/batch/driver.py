@@ -2,19 +2,24 @@
 
 from dataclasses import dataclass
 
-from uniface_ray.batch.cluster import Cluster, connect, joins_cluster
+from uniface_ray.batch.cluster import Cluster, connect, joins_cluster, local_cpus, needed_cpus
 from uniface_ray.batch.follow import Course, follow
 from uniface_ray.batch.interrupts import Asked, InterruptedRunError, interrupts
 from uniface_ray.batch.job import Job
 from uniface_ray.batch.manifest import Manifest, Tally, read_markers
 from uniface_ray.batch.plan import Plan
-from uniface_ray.batch.preflight import Checked, check
+from uniface_ray.batch.preflight import check
 from uniface_ray.batch.reporting import close_run
+from uniface_ray.batch.stages import sink_failed
 from uniface_ray.batch.view import View
 from uniface_ray.core.config import JobConfig
-from uniface_ray.core.errors import StoppedError, UniFaceError
+from uniface_ray.core.errors import StoppedError, UniFaceError, UserError
 from uniface_ray.core.progress import RunState
+from uniface_ray.core.storage import Folder
 from uniface_ray.engine.device import local_gpus, resolve_device, resolve_dtype
+
+# Decoded, a chunk is 3 bytes a pixel of the model's size: this many bytes are enough to move at a time.
+_CHUNK_PIXELS = 128 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +44,7 @@ def run(config: JobConfig) -> RunSummary:
 
     Raises:
         UserError: a mistake in the settings, found before Ray starts wherever it can be.
+        SinkInUseError: another run is writing to the sink.
         StoppedError: the storage failed; the same call resumes.
         InterruptedRunError: a signal, where nothing was under way or for the second time.
         UniFaceError: what went wrong in a stage.
@@ -49,37 +55,61 @@ def run(config: JobConfig) -> RunSummary:
 
 def _run(config: JobConfig, view: View, asked: Asked) -> RunSummary:
     checked = check(config)
-    cluster = _connect(config, view) if joins_cluster(config) else None
-    device = resolve_device(config.engine, cluster.gpus if cluster else local_gpus())
-    dtype = resolve_dtype(config.engine, device)
+    cluster = None
+    if joins_cluster(config):
+        cluster = _connect(config, view)
+    else:
+        local_cpus(config)  # to tell of a mistake now, not when Ray starts
+    device = _device(config, cluster)
     checked.sink.make_writable("sink.path")
+    dtype = resolve_dtype(config.engine, device)
+    manifest = Manifest.open(checked.sink, config, checked.model.fingerprint, dtype)
     course = Course(Tally())
-    tally = course.tally
-    manifest = Manifest.open(checked.sink, config, dtype)
-    if manifest.attempt == 1:
-        manifest.write("running", tally)
-    plan = _plan(checked, config, manifest, tally, view)
+    job = Job(
+        config,
+        checked.source,
+        checked.kept,
+        checked.model.config.magvit_config.image_size,
+        device,
+        manifest.dtype,
+        manifest.attempt,
+    )
+    plan = Plan(checked.sink, [])
+    try:
+        if manifest.attempt == 1:
+            manifest.write("running", course.tally)
+        plan = _planned(job, manifest, course.tally, view)
+        return _finish(job, plan, manifest, course, view, asked, cluster)
+    except BaseException as error:
+        known = sink_failed(checked.sink, error) if isinstance(error, OSError) else error
+        _close_failed(job, plan, course, manifest, view, known)
+        if known is error:
+            raise
+        raise known from error
+
+
+def _finish(
+    job: Job, plan: Plan, manifest: Manifest, course: Course, view: View, asked: Asked, cluster: Cluster | None
+) -> RunSummary:
+    """Do what of the plan is not done."""
+    tally, sink = course.tally, manifest.sink
     pending = [chunk for chunk in range(plan.chunks) if chunk not in tally.chunks]
-    if config.run.dry_run:
+    if not pending and manifest.was_done:
+        view.note(f"nothing new: all {tally.done:,} rows are done, see {sink.uri}")
+        return RunSummary("done", tally.counts(), sink.uri, exit_code=0)
+    if job.config.run.dry_run:
         view.note(f"dry run: {tally.pending:,} of {tally.input:,} rows, in {len(pending):,} chunks, are to be done")
         manifest.write("stopped", tally)
-        return RunSummary("stopped", tally.counts(), checked.sink.uri, exit_code=0)
-    if not pending and manifest.was_done:
-        view.note(f"nothing new: all {tally.done:,} rows are done, see {checked.sink.uri}")
-        return RunSummary("done", tally.counts(), checked.sink.uri, exit_code=0)
-
+        return RunSummary("stopped", tally.counts(), sink.uri, exit_code=0)
     manifest.write("running", tally)
-    job = Job(config, checked.source, checked.kept, checked.image_size, device, dtype, manifest.attempt)
-    try:
-        if pending:
-            _work(job, plan, pending, course, view, checked, asked, cluster)
-    except BaseException as error:
-        _close_failed(job, plan, course, manifest, view, error)
-        raise
+    if pending:
+        _work(job, plan, pending, course, view, sink, asked, cluster)
+    _recount(tally, sink)
+    if tally.pending and asked.number is None:
+        raise UniFaceError(f"Ray ended the run with {tally.pending:,} rows undone; the same command goes on with them")
     state: RunState = "interrupted" if tally.pending else "done"
     close_run(job, plan, course, manifest, state, view)
-    exit_code = 128 + (asked.number or 0) if tally.pending else 0
-    return RunSummary(state, tally.counts(), checked.sink.uri, exit_code)
+    return RunSummary(state, tally.counts(), sink.uri, exit_code=128 + (asked.number or 0) if tally.pending else 0)
 
 
 def _close_failed(job: Job, plan: Plan, course: Course, manifest: Manifest, view: View, error: BaseException) -> None:
@@ -90,29 +120,52 @@ def _close_failed(job: Job, plan: Plan, course: Course, manifest: Manifest, view
     elif isinstance(error, InterruptedRunError):
         state = "interrupted"
     try:
+        _recount(course.tally, manifest.sink)
         close_run(job, plan, course, manifest, state, view)
     except (OSError, UniFaceError) as another:
         view.note(f"manifest and report are not up to date: {another}")
+
+
+def _recount(tally: Tally, sink: Folder) -> None:
+    """A chunk may have been committed in the last moments without its marker reaching the driver."""
+    if tally.input is not None and tally.pending:
+        for marker in read_markers(sink):
+            tally.add(marker)
 
 
 def _connect(config: JobConfig, view: View) -> Cluster:
     cluster = connect(config)
     where = "on this machine" if cluster.local else f"cluster {cluster.address}"
     view.note(f"Ray {where}: {cluster.cpus:g} CPUs, {cluster.gpus:g} GPUs")
+    if cluster.cpus < needed_cpus(config):
+        view.note(f"the run needs {needed_cpus(config)} CPUs and waits until the cluster has grown that far")
+    if config.engine.device == "cuda" and not cluster.gpus:
+        view.note("engine.device is cuda, and the run waits until the cluster has grown a GPU")
     return cluster
 
 
-def _plan(checked: Checked, config: JobConfig, manifest: Manifest, tally: Tally, view: View) -> Plan:
+def _device(config: JobConfig, cluster: Cluster | None) -> str:
+    if cluster and config.engine.device == "cuda":
+        return "cuda"  # a cluster that scales to zero has no GPUs before it is asked for one
+    return resolve_device(config.engine, cluster.gpus if cluster else local_gpus())
+
+
+def _planned(job: Job, manifest: Manifest, tally: Tally, view: View) -> Plan:
+    """The plan, brought up to date with the source, and what of it is done."""
+    config, sink = job.config, manifest.sink
     view.note(f"listing {config.source.path}")
-    plan = Plan.load(checked.sink)
+    plan = Plan.load(sink)
     old_rows = plan.rows
-    listing = plan.extend(checked.source, config.run.chunk_rows, config.run.limit)
+    most_rows = max(1, _CHUNK_PIXELS // (3 * job.image_size**2))
+    listing = plan.extend(job.source, min(config.run.chunk_rows, most_rows), config.run.limit)
+    if not plan.rows:
+        raise UserError(f"source.path is {config.source.path!r}, whose files have no rows: give one that has")
     tally.input = plan.rows
-    for marker in read_markers(checked.sink):
+    for marker in read_markers(sink):
         tally.add(marker)
     manifest.source = {
         "uri": config.source.path,
-        "format": checked.source.format,
+        "format": job.source.format,
         "files": sum(generation.files for generation in plan.generations),
         "fingerprint": plan.fingerprint,
         "vanished_files": listing.vanished,
@@ -133,7 +186,7 @@ def _work(
     pending: list[int],
     course: Course,
     view: View,
-    checked: Checked,
+    sink: Folder,
     asked: Asked,
     cluster: Cluster | None,
 ) -> None:
@@ -141,14 +194,18 @@ def _work(
         view.note("starting Ray")
         cluster = _connect(job.config, view)
     # Only now: importing ray takes seconds, which a mistake in the settings should not cost.
+    from uniface_ray.batch.nodes import check_nodes
     from uniface_ray.batch.pipeline import Pipeline
+
+    if not cluster.local:
+        check_nodes(job.config)
 
     view.start(course.tally.input, course.tally.done)
     asked.listen()  # once more: Ray takes SIGTERM for itself when it starts
-    with Pipeline(job, plan.files, cluster) as pipeline:
+    with Pipeline(job, plan.index, cluster) as pipeline:
         asked.patient = True
         try:
             markers = pipeline.run(pending)
-            follow(markers, pipeline, course, view, checked.sink, asked, job.config.run.progress_every_s)
+            follow(markers, pipeline, course, view, sink, asked, job.config.run.progress_every_s)
         finally:
             asked.patient = False
