@@ -26,6 +26,7 @@ HOSTS = {
     "host:9000",
     "localhost:9000",
     "arxiv.org",
+    "creativecommons.org",
     "www.apache.org",
     "www.w3.org",
 }

@@ -1,0 +1,35 @@
+"""How many logical CPUs a run asks for, and whose cluster it joins."""
+
+import pytest
+
+from uniface_ray.batch.cluster import joins_cluster, local_cpus, needed_cpus
+from uniface_ray.core.compose import compose
+from uniface_ray.core.config import JobConfig
+from uniface_ray.core.errors import UserError
+
+
+def job(*words: str) -> JobConfig:
+    return compose("caption", ["source=demo", "sink.path=out", *words])
+
+
+def test_there_is_room_beside_the_replicas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    assert local_cpus(job()) == 4
+    assert local_cpus(job("engine.replicas=4")) == 6
+    assert local_cpus(job("engine.replicas=[1,8]", "engine.num_cpus=0.5")) == 6
+    assert needed_cpus(job("engine.replicas=[1,8]", "engine.num_cpus=0.5")) == 3
+
+
+def test_cpus_that_leave_no_room_are_a_mistake() -> None:
+    with pytest.raises(UserError, match=r"cluster\.num_cpus is 3, but 2 replicas .* need 4"):
+        local_cpus(job("cluster.num_cpus=3", "engine.replicas=2"))
+
+
+def test_the_environment_says_which_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr("uniface_ray.batch.cluster._connected", lambda: False)
+    assert not joins_cluster(job())
+    assert joins_cluster(job("cluster.address=head:6379"))
+    monkeypatch.setenv("RAY_ADDRESS", "head:6379")
+    assert joins_cluster(job())
+    assert not joins_cluster(job("cluster.address=local"))

@@ -1,0 +1,1 @@
+"""The recipe of uniface-tiny, the small model that ships with the package."""

@@ -1,0 +1,108 @@
+"""Words for sure attributes: captions in a few turns of phrase. What is unsure is not mentioned.
+
+The stem of "smile" stands in a caption only where the face smiles: a reader must be able to trust the word.
+"""
+
+import random
+from dataclasses import dataclass
+
+from uniface_ray.train.tiny.attributes import Attributes
+
+_MOODS = {
+    "neutral": ("looks calm and serious", "has a neutral expression", "looks serious"),
+    "sad": ("looks sad", "has a sad expression"),
+    "angry": ("looks angry", "has an angry expression"),
+    "fearful": ("looks worried", "has a worried expression"),
+    "surprised": ("looks surprised", "has a surprised expression"),
+}
+_SMILES = ("is smiling", "is smiling happily", "has a happy smile")
+_BACKGROUNDS = {
+    "dark": ("a dark background",),
+    "light": ("a bright, plain background", "a light background"),
+    "grey": ("a grey background",),
+    "green": ("a green background", "greenery in the background"),
+    "blue": ("a blue background",),
+    "warm": ("a reddish brown background", "a warm brown background"),
+}
+_LIGHTS = {"even": ("even light", "soft, even light"), "side": ("light from the side",)}
+
+
+@dataclass(frozen=True)
+class Person:
+    """How to speak of a face: `noun` with its article, and the pronouns that go with it."""
+
+    noun: str
+    subject: str
+    possessive: str
+
+
+def person(attributes: Attributes) -> Person:
+    """The noun says gender and age as far as they are sure."""
+    young = attributes.age_group == "child" or (attributes.age_group is None and not attributes.grown_up)
+    if attributes.gender == "male":
+        noun, subject, possessive = "boy" if young else "man", "he", "his"
+    elif attributes.gender == "female":
+        noun, subject, possessive = "girl" if young else "woman", "she", "her"
+    else:
+        noun, subject, possessive = "person", "the person", "the person's"
+    by_age = {
+        "child": f"a little {noun}" if attributes.gender else "a child",
+        "young adult": f"a young {noun}" if attributes.gender else "a young adult",
+        "middle-aged": f"a middle-aged {noun}",
+        "older": f"an older {noun}",
+    }
+    article_and_noun = by_age[attributes.age_group] if attributes.age_group else f"a {noun}"
+    return Person(article_and_noun, subject, possessive)
+
+
+def hair_words(attributes: Attributes) -> str | None:
+    """Such as "long brown hair"; None where neither colour nor length is sure."""
+    if attributes.bald == "yes":
+        return "a bald head"
+    words = [word for word in (attributes.hair_length, attributes.hair_color) if word]
+    return f"{' '.join(words)} hair" if words else None
+
+
+def mood_words(attributes: Attributes, rng: random.Random) -> str | None:
+    """A verb phrase for the expression, such as "is smiling"; None where it is unsure."""
+    if attributes.smile == "yes":
+        return rng.choice(_SMILES)
+    if attributes.smile == "no":
+        return rng.choice(_MOODS.get(attributes.expression or "neutral", _MOODS["neutral"]))
+    return None
+
+
+def scene_words(attributes: Attributes, rng: random.Random) -> str | None:
+    """Light and background, such as "even light, a green background"."""
+    light = rng.choice(_LIGHTS[attributes.lighting]) if attributes.lighting else None
+    background = rng.choice(_BACKGROUNDS[attributes.background]) if attributes.background else None
+    words = [word for word in (light, background) if word]
+    return " and ".join(words) if words else None
+
+
+def _sentence(text: str) -> str:
+    return text[0].upper() + text[1:] + "."
+
+
+def caption(attributes: Attributes, rng: random.Random) -> str:
+    """A caption of one to three sentences: who, expression and hair first, then skin, light and background."""
+    who = person(attributes)
+    mood, hair = mood_words(attributes, rng), hair_words(attributes)
+    skin = f"{attributes.skin} skin" if attributes.skin else None
+    scene = scene_words(attributes, rng)
+    sentences = []
+    turn = rng.choice(("plain", "plain", "this is", "portrait", "who"))
+    opening = {"plain": who.noun, "this is": f"this is {who.noun}", "portrait": f"a portrait of {who.noun}"}
+    features = " and ".join(word for word in (hair, skin) if word)
+    if turn == "who" and mood:
+        sentences.append(f"{who.noun} who {mood}")
+        if features:
+            sentences.append(f"{who.subject} has {features}")
+    else:
+        with_features = f" with {features}" if features else ""
+        sentences.append(opening.get(turn, who.noun) + with_features)
+        if mood:
+            sentences.append(f"{who.subject} {mood}")
+    if scene:
+        sentences.append(rng.choice((f"the picture has {scene}", f"there is {scene}")))
+    return " ".join(_sentence(sentence) for sentence in sentences)
