@@ -54,7 +54,8 @@ def start(source: Folder, sink: Folder, random_model: Path) -> Start:
             f"sink.path={sink.uri}",
             f"storage.endpoint={source.storage.endpoint}",
             f"model.path={random_model}",
-            "run.chunk_rows=16",
+            "task.max_new_tokens=12",
+            "run.chunk_rows=8",
             "run.progress_every_s=0.5",
         ]
         # Its own session, so that a signal reaches the run alone, as one to a job does.
@@ -103,7 +104,7 @@ def test_killed_and_resumed_in_a_bucket(
     process.send_signal(signal.SIGKILL)
     process.communicate()
     done = {entry.name: sink.read(entry.name) for entry in sink.list("checkpoint")}
-    assert 3 <= len(done) < COUNT / 16
+    assert 3 <= len(done) < COUNT / 8
 
     resumed = start()
     out, _ = resumed.communicate(timeout=240)

@@ -1,5 +1,6 @@
 """The plan of a source that grows, shrinks and is interrupted."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -79,6 +80,17 @@ def test_what_a_dead_planner_left_is_planned_again(faces: Path, sink: Folder) ->
     assert (again.chunks, sink.list("plan")) == (0, [])
     again.extend(source(faces), chunk_rows=3, limit=None)
     assert sorted(planned(again)) == sorted(planned(plan))
+
+
+def test_a_plan_made_again_at_the_same_place_is_not_taken_for_the_old_one(faces: Path, sink: Folder) -> None:
+    plan = Plan.load(sink)
+    plan.extend(source(faces), chunk_rows=3, limit=None)
+    assert "0.jpg" in planned(plan)
+    shutil.rmtree(sink.uri)
+    (faces / "0.jpg").unlink()
+    plan = Plan.load(sink)
+    plan.extend(source(faces), chunk_rows=4, limit=None)
+    assert planned(plan) == [f"{number}.jpg" for number in range(1, 10)]
 
 
 def test_a_limit_counts_rows_of_all_runs(faces: Path, sink: Folder) -> None:

@@ -3,10 +3,7 @@
 import hashlib
 import io
 import json
-import os
-import shutil
 from collections import Counter
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pyarrow as pa
@@ -19,7 +16,7 @@ from tests.pictures import odd_files, variations
 from tests.s3_server import S3Server
 from uniface_ray.api import caption as caption_here
 from uniface_ray.core.config import StorageConfig
-from uniface_ray.core.errors import SinkInUseError, StoppedError, UserError
+from uniface_ray.core.errors import StoppedError, UserError
 from uniface_ray.core.records import RejectKind, row_id_of
 from uniface_ray.core.storage import Folder, join
 
@@ -124,8 +121,8 @@ def table_of(portraits: list[bytes], count: int) -> pa.Table:
     return pa.table({"id": range(count), "image": images, "who": [{"name": f"n{i}"} for i in range(count)]})
 
 
-def test_tables_keep_their_columns_for_both_outputs(caption: Caption, place: Folder, portraits: list[bytes]) -> None:
-    source, sink = Folder(join(place.uri, "tables"), place.storage), Folder(join(place.uri, "out"), place.storage)
+def test_tables_keep_their_columns_for_both_outputs(caption: Caption, tmp_path: Path, portraits: list[bytes]) -> None:
+    source, sink = (Folder(str(tmp_path / name), StorageConfig()) for name in ("tables", "out"))
     buffer = io.BytesIO()
     pq.write_table(table_of(portraits, 50), buffer, row_group_size=16)
     source.write("x/part-0.parquet", buffer.getvalue())
@@ -134,7 +131,6 @@ def test_tables_keep_their_columns_for_both_outputs(caption: Caption, place: Fol
         f"sink.path={sink.uri}",
         "source.keep_columns=[id,who]",
         "run.chunk_rows=7",
-        *reaching(place.storage),
     )
     assert (summary.counts["ok"], summary.counts["rejected"]) == (48, 2)
     rows = rows_of(sink, "ok") + rows_of(sink, "rejected")
@@ -144,8 +140,8 @@ def test_tables_keep_their_columns_for_both_outputs(caption: Caption, place: Fol
     assert not any("image" in row for row in rows)
 
 
-def test_lines_of_uris(caption: Caption, place: Folder, portraits: list[bytes]) -> None:
-    source, sink = Folder(join(place.uri, "lists"), place.storage), Folder(join(place.uri, "out"), place.storage)
+def test_lines_of_uris(caption: Caption, tmp_path: Path, portraits: list[bytes]) -> None:
+    source, sink = (Folder(str(tmp_path / name), StorageConfig()) for name in ("lists", "out"))
     source.write("pictures/a b.jpg", portraits[0])
     source.write("pictures/c.jpg", portraits[1])
     lines = [
@@ -160,7 +156,6 @@ def test_lines_of_uris(caption: Caption, place: Folder, portraits: list[bytes]) 
         f"source.path={join(source.uri, 'list.jsonl')}",
         f"sink.path={sink.uri}",
         "source.keep_columns=[tag]",
-        *reaching(place.storage),
     )
     assert {row["tag"]: row["uri"] for row in rows_of(sink, "ok")} == {
         "first": join(source.uri, "pictures/a b.jpg"),
@@ -185,44 +180,6 @@ def test_files_that_disagree_on_a_kept_column_cost_only_their_own_rows(
     assert "the first file has int64" in rows_of(sink, "rejected")[0]["error_message"]
 
 
-def test_another_run_is_kept_out_of_a_sink(caption: Caption, tmp_path: Path, portraits: list[bytes]) -> None:
-    source = Folder(str(tmp_path / "faces"), StorageConfig())
-    source.write("1.jpg", portraits[0])
-    settings = [f"source.path={source.uri}", f"sink.path={tmp_path / 'out'}"]
-    caption(*settings)
-    with pytest.raises(UserError, match=r"holds another run: run\.seed was 0, now 1"):
-        caption(*settings, "run.seed=1")
-    with pytest.raises(UserError, match=r"task\.question was .*, now 'How old\?'"):
-        caption(*settings, "task.question=How old?")
-    caption(*settings, "engine.batch_size=3", "run.chunk_rows=1")  # tuning may change
-
-
-def test_a_sink_made_again_is_not_taken_for_the_old_one(
-    caption: Caption, tmp_path: Path, portraits: list[bytes]
-) -> None:
-    source, sink = Folder(str(tmp_path / "faces"), StorageConfig()), Folder(str(tmp_path / "out"), StorageConfig())
-    settings = [f"source.path={source.uri}", f"sink.path={sink.uri}"]
-    for name in ("a.jpg", "b.jpg"):
-        source.write(name, portraits[0])
-    caption(*settings)
-    shutil.rmtree(sink.uri)
-    source.delete("a.jpg")
-    source.write("c.jpg", portraits[1])
-    caption(*settings)
-    assert sorted(Path(row["uri"]).name for row in rows_of(sink, "ok")) == ["b.jpg", "c.jpg"]
-
-
-def test_what_a_killed_writer_left_does_not_count(caption: Caption, tmp_path: Path, portraits_folder: Path) -> None:
-    settings = [f"source.path={portraits_folder}", f"sink.path={tmp_path / 'out'}", "run.chunk_rows=5"]
-    caption(*settings)
-    checkpoint = tmp_path / "out" / "checkpoint"
-    (checkpoint / "00000001.json").rename(checkpoint / ".writing-0123")
-    (checkpoint / ".writing-4567").write_bytes(b"")
-    (portraits_folder / "more.jpg").write_bytes((portraits_folder / "00.jpg").read_bytes())
-    counts = caption(*settings).counts
-    assert (counts["input"], counts["ok"]) == (21, 21)
-
-
 def test_a_source_that_gives_nothing_any_more_stops_the_run(
     caption: Caption, tmp_path: Path, s3: S3Server, portraits: list[bytes]
 ) -> None:
@@ -239,27 +196,6 @@ def test_a_source_that_gives_nothing_any_more_stops_the_run(
     for number in range(9):
         client.write(f"{number}.jpg", portraits[number])
     assert caption(*settings, f"storage.secret_key={s3.secret_key}").counts["ok"] == 9
-
-
-def test_a_sink_in_use_is_left_alone(caption: Caption, tmp_path: Path, portraits_folder: Path) -> None:
-    settings = [f"source.path={portraits_folder}", f"sink.path={tmp_path / 'out'}"]
-    caption(*settings, "run.limit=5")
-    path = tmp_path / "out" / "manifest.json"
-    manifest = json.loads(path.read_text())
-    manifest["attempts"][-1] |= {"state": "running", "pid": os.getppid()}
-    path.write_text(json.dumps(manifest))
-    with pytest.raises(SinkInUseError, match=f"process {os.getppid()} on") as caught:
-        caption(*settings, "run.limit=5")
-    assert caught.value.exit_code == 4
-    manifest["attempts"][-1] |= {"host": "another", "updated_at": datetime.now(UTC).isoformat()}
-    path.write_text(json.dumps(manifest))
-    with pytest.raises(SinkInUseError, match="on another"):
-        caption(*settings, "run.limit=5")
-    silent = datetime.now(UTC) - timedelta(minutes=5)
-    manifest["attempts"][-1] |= {"updated_at": silent.isoformat()}
-    path.write_text(json.dumps(manifest))
-    (tmp_path / "out" / "progress.json").unlink()
-    assert caption(*settings, "run.limit=5").state == "done"
 
 
 def test_a_table_without_rows_is_a_mistake(caption: Caption, tmp_path: Path) -> None:

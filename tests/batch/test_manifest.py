@@ -1,0 +1,111 @@
+"""Whose a sink is: this run's, another run's, or one's that is still writing."""
+
+import json
+import os
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from uniface_ray.batch.commit import Marker
+from uniface_ray.batch.layout import marker_name
+from uniface_ray.batch.manifest import Manifest, Tally, read_markers
+from uniface_ray.core.compose import compose
+from uniface_ray.core.config import StorageConfig
+from uniface_ray.core.errors import SinkInUseError, UserError
+from uniface_ray.core.storage import Folder
+
+Open = Callable[..., Manifest]
+
+
+@pytest.fixture
+def sink(tmp_path: Path) -> Folder:
+    return Folder(str(tmp_path / "out"), StorageConfig())
+
+
+@pytest.fixture
+def open_again(sink: Folder) -> Open:
+    """Open the sink's manifest as `uniface caption` with these settings does."""
+
+    def call(*words: str, weights: str = "w", dtype: str = "float32") -> Manifest:
+        return Manifest.open(sink, compose("caption", [f"sink.path={sink.uri}", *words]), weights, dtype)
+
+    return call
+
+
+@pytest.fixture
+def document(sink: Folder, open_again: Open) -> dict[str, object]:
+    """The manifest of a run that has committed a chunk and is done."""
+    open_again("source.path=faces").write("done", Tally(input=5))
+    marker = Marker(0, 5, 5, 0, 5, {}, [], {}, 1, "2026-01-01T00:00:00+00:00")
+    sink.write(marker_name(0), marker.to_json().encode())
+    return json.loads(sink.read("manifest.json"))
+
+
+def test_the_same_run_goes_on(document: dict[str, object], open_again: Open) -> None:
+    again = open_again("source.path=faces/", "engine.batch_size=3", "engine.replicas=2", "run.chunk_rows=1")
+    assert (again.attempt, again.was_done) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("words", "weights", "told"),
+    [
+        (["source.path=faces", "run.seed=1"], "w", r"run\.seed was 0, now 1"),
+        (["source.path=faces", "task.question=How old?"], "w", r"task\.question was .*, now 'How old\?'"),
+        (["source.path=other"], "w", r"source\.path was '.*/faces', now '.*/other'"),
+        (["source.path=faces"], "others", r"model\.weights was 'w', now 'others'"),
+        (["source.path=faces", "engine.dtype=bfloat16"], "w", r"engine\.dtype was 'float32', now 'bfloat16'"),
+    ],
+)
+def test_another_run_is_kept_out(
+    document: dict[str, object], open_again: Open, words: list[str], weights: str, told: str
+) -> None:
+    with pytest.raises(UserError, match=told):
+        open_again(*words, weights=weights, dtype="bfloat16" if "engine.dtype=bfloat16" in words else "float32")
+
+
+def test_automatic_precision_keeps_to_what_rows_were_made_with(
+    document: dict[str, object], open_again: Open, sink: Folder
+) -> None:
+    assert open_again("source.path=faces", dtype="bfloat16").dtype == "float32"
+    sink.delete(marker_name(0))  # before there are rows, it is free
+    assert open_again("source.path=faces", dtype="bfloat16").dtype == "bfloat16"
+
+
+def test_checkpoints_without_a_manifest_are_nobodys(
+    document: dict[str, object], open_again: Open, sink: Folder
+) -> None:
+    sink.delete("manifest.json")
+    with pytest.raises(UserError, match=r"checkpoints but no manifest\.json"):
+        open_again("source.path=faces")
+
+
+@pytest.mark.parametrize(
+    ("last", "in_use"),
+    [
+        ({"pid": os.getppid()}, True),
+        ({"pid": 2**22 + 1}, False),  # more than Linux gives
+        ({"host": "another", "updated_at": datetime.now(UTC).isoformat()}, True),
+        ({"host": "another", "updated_at": (datetime.now(UTC) - timedelta(minutes=5)).isoformat()}, False),
+    ],
+)
+def test_a_sink_that_is_being_written_is_left_alone(
+    document: dict[str, object], open_again: Open, sink: Folder, last: dict[str, object], in_use: bool
+) -> None:
+    attempts = document["attempts"]
+    assert isinstance(attempts, list)
+    attempts[-1] |= {"state": "running", **last}
+    sink.write("manifest.json", json.dumps(document).encode())
+    if not in_use:
+        assert open_again("source.path=faces").attempt == 2
+        return
+    with pytest.raises(SinkInUseError, match=r"is writing since") as caught:
+        open_again("source.path=faces")
+    assert caught.value.exit_code == 4
+
+
+def test_what_a_killed_writer_left_is_no_marker(document: dict[str, object], sink: Folder) -> None:
+    for name in (".writing-0123", "notes.txt", "00000001.json.bak"):
+        Path(sink.uri, "checkpoint", name).write_bytes(b"")
+    assert [marker.chunk for marker in read_markers(sink)] == [0]
