@@ -36,22 +36,28 @@ def main() -> None:
         work = Path(temporary)
         faces = make_faces(work / "faces", given.rows)
         pairs = [_pair(faces, work, number) for number in range(given.pairs)]
+        result = {
+            "date": datetime.now(UTC).date().isoformat(),
+            "command": " ".join(["python -m benchmarks.caption", *sys.argv[1:]]),
+            "machine": {"cores": os.cpu_count(), "cpu": _cpu(), "system": platform.platform()},
+            "versions": versions(),
+            "rows": given.rows,
+            "pairs": pairs,
+            "ratio": round(statistics.median(pair["ratio"] for pair in pairs), 3),
+        }
+        _save(result)
         many = _repeated(faces, work / "many", given.many)
-        memory = {str(rows): _memory(folder, work) for rows, folder in ((given.rows, faces), (given.many, many))}
-    result = {
-        "date": datetime.now(UTC).date().isoformat(),
-        "command": "python -m benchmarks.caption " + " ".join(sys.argv[1:]),
-        "machine": {"cores": os.cpu_count(), "cpu": _cpu(), "system": platform.platform()},
-        "versions": versions(),
-        "rows": given.rows,
-        "pairs": pairs,
-        "ratio": round(statistics.median(pair["ratio"] for pair in pairs), 3),
-        "peak_memory_mib": memory,
-    }
+        result["peak_memory_mib"] = {
+            str(rows): _memory(folder, work) for rows, folder in ((given.rows, faces), (given.many, many))
+        }
+    _save(result)
+    print(json.dumps(result, indent=1))
+
+
+def _save(result: dict[str, Any]) -> None:
     target = HERE / "results" / f"{result['date']}-caption.json"
     target.parent.mkdir(exist_ok=True)
     target.write_text(json.dumps(result, indent=1) + "\n")
-    print(json.dumps(result, indent=1))
 
 
 def _pair(faces: Path, work: Path, number: int) -> dict[str, float]:

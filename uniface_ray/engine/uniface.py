@@ -9,6 +9,7 @@ import transformers
 
 from uniface_ray.core.errors import UniFaceError
 from uniface_ray.core.records import Reject, RejectKind
+from uniface_ray.engine.allocator import keep_freed_memory
 from uniface_ray.engine.protocol import Request, Result
 from uniface_ray.model import UniFaceForConditionalGeneration, UniFaceProcessor
 from uniface_ray.model.decoding import greedy_text
@@ -39,6 +40,8 @@ class UniFaceEngine:
         if threads is not None:
             torch.set_num_threads(threads)
         self.device = torch.device(device)
+        if self.device.type == "cpu":
+            keep_freed_memory()
         self.batch_size = batch_size
         transformers.logging.disable_progress_bar()  # a replica has no terminal
         self.processor = UniFaceProcessor.from_pretrained(folder)

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache
 
+from uniface_ray.model.cache import GrowingCache
 from uniface_ray.model.masks import additive, attention_rule
 from uniface_ray.model.modeling import UniFaceForConditionalGeneration
 from uniface_ray.model.prompts import left_pad
@@ -36,7 +36,7 @@ def greedy_text(
     """
     answers: list[list[int]] = [[] for _ in rows]
     input_ids = left_pad(rows, model.config.pad_id).to(model.device)
-    cache = DynamicCache(config=model.config.backbone_config)
+    cache = GrowingCache(model.config.backbone_config.num_hidden_layers)
     logits = model(
         input_ids,
         attention_mask=attention_rule(model.config, input_ids),

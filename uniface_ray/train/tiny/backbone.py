@@ -38,7 +38,7 @@ BACKBONE = {
 class BackboneRecipe:
     """Steps and rates; `flipped_bits` is the share of code bits inverted at random, `dropout` falls on residuals."""
 
-    steps: int = 1500
+    steps: int = 2500
     batch: int = 24
     learning_rate: float = 1.5e-3
     weight_decay: float = 0.05
