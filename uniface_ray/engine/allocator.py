@@ -11,8 +11,8 @@ _LARGEST_MMAP_THRESHOLD = 32 * 2**20
 def keep_freed_memory() -> None:
     """Keep the memory of freed tensors in the process instead of giving it back to the system.
 
-    By default glibc returns large blocks, and does so sooner in threads, where Ray runs a replica: every batch then pays
-    for the same pages again. Other C libraries have no such setting and are left alone.
+    By default glibc returns large blocks, and does so sooner in threads, where Ray runs a replica: every batch then
+    pays for the same pages again. Other C libraries have no such setting and are left alone.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
