@@ -72,7 +72,7 @@ def start(source: Folder, sink: Folder, random_model: Path) -> Start:
 
 
 def wait_for_markers(sink: Folder, count: int, process: "subprocess.Popen[str]") -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 200
     while len(sink.list("checkpoint")) < count:
         assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < deadline
