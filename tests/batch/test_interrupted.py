@@ -96,6 +96,7 @@ def check_whole(sink: Folder, files: dict[str, tuple[bytes, RejectKind | None]])
     assert sorted(file["name"] for file in manifest["files"]) == [entry.name for entry in sink.list("data", True)]
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_in_a_bucket(
     start: Start, sink: Folder, files: dict[str, tuple[bytes, RejectKind | None]]
 ) -> None:
@@ -121,6 +122,7 @@ def test_killed_and_resumed_in_a_bucket(
     assert "Ray" not in out
 
 
+@pytest.mark.slow
 def test_asked_to_end_it_finishes_what_is_under_way(
     start: Start, sink: Folder, files: dict[str, tuple[bytes, RejectKind | None]]
 ) -> None:

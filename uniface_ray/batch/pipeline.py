@@ -87,6 +87,8 @@ class Pipeline:
 
     def __exit__(self, *_: object) -> None:
         if self.cluster.ours:
+            # An interrupted pipeline is still in its thread: what it says of its Ray going away is no news.
+            logging.getLogger("ray.data").setLevel(logging.CRITICAL)
             ray.shutdown()  # takes the pipeline's actors along; a cluster that was joined stays up
         else:
             ray.kill(self.monitor)
