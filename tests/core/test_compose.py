@@ -131,7 +131,7 @@ def test_the_last_value_wins() -> None:
         ("run.limit=true", "run.limit=true: must be a valid integer"),
         ("run.seed=null", "run.seed=null: must be a valid integer"),
         ("report.images=perhaps", "report.images=perhaps: must be a valid boolean"),
-        ("engine.replicas=[4,1]", "engine: replicas is [4, 1], but needs 1 <= min <= max"),
+        ("engine.replicas=[4,1]", "needs 1 <= min <= max, and [4, 1] is not"),
         ("engine.replicas=[1,4", "engine.replicas=[1,4: this list does not parse"),
         ("source.keep_columns=id", "source.keep_columns=id: must be a list, as in source.keep_columns=[a,b]"),
         ("task.question=", "task.question=: must have at least 1 character"),
