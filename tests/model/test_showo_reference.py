@@ -41,7 +41,7 @@ def test_greedy_tokens_of_questions_of_different_lengths_in_one_batch(
 ) -> None:
     rows = [numbers[f"mmu.{question}.input_ids"] for question in QUESTIONS]
     assert len({len(row) for row in rows}) > 1
-    tokens = greedy_text(model, rows, max_new_tokens=12)
+    tokens = greedy_text(model, rows, max_new_tokens=12, text_only=False)
     assert tokens == [numbers[f"mmu.{question}.greedy_ids"].tolist() for question in QUESTIONS]
 
 
@@ -53,6 +53,10 @@ def test_text_to_image_logits(
     codebook = slice(config.image_token_offset, config.mask_token_id)
     of_image = logits[:, -(config.num_image_tokens + 1) : -1, codebook]
     torch.testing.assert_close(of_image[..., ::16], numbers["t2i.image_logits"], atol=1e-4, rtol=0)
+    with torch.inference_mode():
+        hidden = model.hidden_states(numbers["t2i.input_ids"]).last_hidden_state
+        alone = model.image_logits(hidden[:, -(config.num_image_tokens + 1) : -1])
+    torch.testing.assert_close(alone, of_image, atol=1e-5, rtol=0)
 
 
 def test_text_to_image_attention_rule(config: UniFaceConfig, numbers: Mapping[str, Tensor]) -> None:

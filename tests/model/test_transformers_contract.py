@@ -64,7 +64,8 @@ def test_the_cache_changes_nothing_but_the_cost(model: UniFaceForConditionalGene
     plain = ids
     with torch.inference_mode():
         for _ in range(6):
-            plain = torch.cat([plain, model(plain).logits[:, -1:].argmax(-1)], dim=1)
+            text = model(plain).logits[:, -1:, : model.config.text_vocab_size]
+            plain = torch.cat([plain, text.argmax(-1)], dim=1)
     assert tokens == plain[0, -6:].tolist()
 
 

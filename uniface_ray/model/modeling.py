@@ -3,11 +3,13 @@
 from typing import Any
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 from transformers import PhiForCausalLM, PreTrainedModel
-from transformers.modeling_outputs import CausalLMOutputWithPast
+from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
 
 from uniface_ray.model.configuration import UniFaceConfig
+from uniface_ray.model.features import ImageFeatures
 from uniface_ray.model.magvit import MagvitV2
 from uniface_ray.model.masks import additive, attention_rule
 
@@ -35,10 +37,10 @@ class UniFaceForConditionalGeneration(PreTrainedModel):
         self.magvit = MagvitV2(config.magvit_config)
         self.post_init()
 
-    def get_input_embeddings(self) -> torch.nn.Module:
+    def get_input_embeddings(self) -> nn.Module:
         return self.showo.get_input_embeddings()
 
-    def get_output_embeddings(self) -> torch.nn.Module:
+    def get_output_embeddings(self) -> nn.Module:
         return self.showo.get_output_embeddings()
 
     @torch.no_grad()
@@ -71,6 +73,63 @@ class UniFaceForConditionalGeneration(PreTrainedModel):
         codes = self.encode_images(pixel_values).to(input_ids.device) + self.config.image_token_offset
         return input_ids.masked_scatter(places, codes)
 
+    def image_features(self, pixel_values: Tensor) -> ImageFeatures | None:
+        """What the experts see of images: computed once, given to every call about them. None for a dense model.
+
+        Args:
+            pixel_values: (B, 3, H, W) in -1..1.
+        """
+        return None
+
+    def hidden_states(
+        self,
+        input_ids: Tensor,
+        pixel_values: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        past_key_values: Any = None,
+        use_cache: bool | None = None,
+        generation: Tensor | None = None,
+        features: ImageFeatures | None = None,
+        mask_ratio: Tensor | None = None,
+        **kwargs: Any,
+    ) -> BaseModelOutputWithPast:
+        """The last layer's states after the final norm; for arguments and errors see `forward`.
+
+        Returns:
+            last_hidden_state (B, L, D) and the cache.
+        """
+        if pixel_values is not None:
+            input_ids = self.place_images(input_ids, pixel_values)
+        if attention_mask is None:
+            if past_key_values is not None and past_key_values.get_seq_length():
+                raise ValueError("a call that continues a cache must say what its queries see: give `attention_mask`")
+            attention_mask = attention_rule(self.config, input_ids)
+        if attention_mask.dtype == torch.bool:
+            attention_mask = additive(attention_mask, self.dtype)
+        return self.showo.model(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            use_cache=use_cache,
+            **kwargs,
+        )
+
+    def image_logits(self, hidden: Tensor) -> Tensor:
+        """States (..., D) -> float32 logits of the image codes (..., codebook_size); no other logit is computed."""
+        return self._logits(hidden, self.config.image_token_offset, self.config.mask_token_id)
+
+    def text_logits(self, hidden: Tensor) -> Tensor:
+        """States (..., D) -> float32 logits of the text ids (..., text_vocab_size); no other logit is computed."""
+        return self._logits(hidden, 0, self.config.text_vocab_size)
+
+    def _logits(self, hidden: Tensor, first: int, end: int) -> Tensor:
+        head = self.showo.lm_head
+        if type(head) is not nn.Linear:  # wrapped, by LoRA for one: its weight alone is not what it computes
+            return head(hidden)[..., first:end].float()
+        return F.linear(hidden, head.weight[first:end], head.bias[first:end]).float()
+
     def forward(
         self,
         input_ids: Tensor,
@@ -81,6 +140,9 @@ class UniFaceForConditionalGeneration(PreTrainedModel):
         labels: Tensor | None = None,
         use_cache: bool | None = None,
         logits_to_keep: int | Tensor = 0,
+        generation: Tensor | None = None,
+        features: ImageFeatures | None = None,
+        mask_ratio: Tensor | None = None,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast:
         """Logits of text and image tokens.
@@ -95,6 +157,10 @@ class UniFaceForConditionalGeneration(PreTrainedModel):
             labels: (B, L) next-token targets, -100 where there is none.
             use_cache: keep keys and values.
             logits_to_keep: logits of this many last positions only; 0 for all.
+            generation: (B,) bool, True for rows that draw: which group of experts a row uses. By default the task
+                token tells; a call that continues a cache must say. A dense model ignores it and the next two.
+            features: of the rows' images, from `image_features`.
+            mask_ratio: (B,) floats 0..1, the share of image tokens that are masked, for rows that draw.
 
         Returns:
             logits (B, L or fewer, V), the loss where labels are given, and the cache.
@@ -102,23 +168,29 @@ class UniFaceForConditionalGeneration(PreTrainedModel):
         Raises:
             ValueError: a filled cache without an attention mask.
         """
-        if pixel_values is not None:
-            input_ids = self.place_images(input_ids, pixel_values)
-        if attention_mask is None:
-            if past_key_values is not None and past_key_values.get_seq_length():
-                raise ValueError("a call that continues a cache must say what its queries see: give `attention_mask`")
-            attention_mask = attention_rule(self.config, input_ids)
-        if attention_mask.dtype == torch.bool:
-            attention_mask = additive(attention_mask, self.dtype)
-        return self.showo(
-            input_ids=input_ids,
+        outputs = self.hidden_states(
+            input_ids,
+            pixel_values=pixel_values,
             attention_mask=attention_mask,
             position_ids=position_ids,
             past_key_values=past_key_values,
-            labels=labels,
             use_cache=use_cache,
-            logits_to_keep=logits_to_keep,
+            generation=generation,
+            features=features,
+            mask_ratio=mask_ratio,
             **kwargs,
+        )
+        kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
+        logits = self.showo.lm_head(outputs.last_hidden_state[:, kept])
+        loss = None
+        if labels is not None:
+            loss = self.loss_function(logits=logits, labels=labels, vocab_size=self.config.vocab_size)
+        return CausalLMOutputWithPast(
+            loss=loss,
+            logits=logits,
+            past_key_values=outputs.past_key_values,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
         )
 
 
