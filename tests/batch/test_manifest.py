@@ -10,7 +10,8 @@ import pytest
 
 from uniface_ray.batch.commit import Marker
 from uniface_ray.batch.layout import marker_name
-from uniface_ray.batch.manifest import Manifest, Tally, read_markers
+from uniface_ray.batch.manifest import Manifest
+from uniface_ray.batch.tally import Tally, read_markers
 from uniface_ray.core.compose import compose
 from uniface_ray.core.config import StorageConfig
 from uniface_ray.core.errors import SinkInUseError, UserError
@@ -109,3 +110,26 @@ def test_what_a_killed_writer_left_is_no_marker(document: dict[str, object], sin
     for name in (".writing-0123", "notes.txt", "00000001.json.bak"):
         Path(sink.uri, "checkpoint", name).write_bytes(b"")
     assert [marker.chunk for marker in read_markers(sink)] == [0]
+
+
+def test_the_hours_of_a_run_that_died_are_those_it_was_last_heard_with(
+    document: dict[str, object], open_again: Open, sink: Folder
+) -> None:
+    gone = {"attempt": 2, "state": "running", "host": os.uname().nodename, "pid": 2**22 + 1, "updated_at": "then"}
+    document["attempts"][0] |= {"replica_hours": 1.0, "gpu_hours": 0.5}  # type: ignore[index]
+    document["attempts"].append(gone | {"started_at": "then"})  # type: ignore[attr-defined]
+    sink.write("manifest.json", json.dumps(document).encode())
+    heard = {"attempt": 2, "updated_at": "later", "costs": {"replica_hours": 3.0, "gpu_hours": 1.5}}
+    sink.write("progress.json", json.dumps(heard).encode())
+    manifest = open_again("source.path=faces", "run.price_per_replica_hour=2")
+    assert [attempt["attempt"] for attempt in manifest.attempts] == [1, 2, 3]
+    died = manifest.attempts[1]
+    assert (died["state"], died["replica_hours"], died["gpu_hours"]) == ("died", 2.0, 1.0)
+    manifest.write("done", Tally(input=6, ok=6), replica_hours=1.0, gpu_hours=0.0)
+    assert json.loads(sink.read("manifest.json"))["costs"] == {
+        "replica_hours": 4.0,
+        "gpu_hours": 1.5,
+        "rows_per_replica_hour": 1.5,
+        "price": 8.0,
+        "price_per_million_rows": 1333333.333333,
+    }

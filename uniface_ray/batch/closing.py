@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+from uniface_ray.core.costs import costs_text
 from uniface_ray.core.progress import clock, rate_text
 from uniface_ray.core.report_data import Report, Sample
 
@@ -33,6 +34,8 @@ def _outcome(report: Report) -> Iterator[str]:
     of = "" if counts["input"] is None else f" of {counts['input']:,} rows"
     yield f"{counts['ok']:,} ok, {counts['rejected']:,} rejected{of}"
     yield f"{rate_text(report.rows_per_s)}, {clock(report.duration_s)} in all"
+    if report.costs and report.costs["replica_hours"]:
+        yield costs_text(report.costs)
     if report.state not in ("done", "running"):
         left = "the rows" if counts["pending"] is None else f"{counts['pending']:,} rows"
         yield f"{left} are left: the same command resumes"

@@ -6,11 +6,12 @@ from uniface_ray.batch.cluster import Cluster, connect, joins_cluster, local_cpu
 from uniface_ray.batch.follow import Course, follow
 from uniface_ray.batch.interrupts import Asked, InterruptedRunError, interrupts
 from uniface_ray.batch.job import Job
-from uniface_ray.batch.manifest import Manifest, Tally, read_markers
+from uniface_ray.batch.manifest import Manifest
 from uniface_ray.batch.plan import Plan
 from uniface_ray.batch.preflight import check
 from uniface_ray.batch.reporting import close_run
 from uniface_ray.batch.stages import sink_failed
+from uniface_ray.batch.tally import Tally, read_markers
 from uniface_ray.batch.view import View
 from uniface_ray.core.config import JobConfig
 from uniface_ray.core.errors import StoppedError, UniFaceError, UserError
@@ -64,7 +65,6 @@ def _run(config: JobConfig, view: View, asked: Asked) -> RunSummary:
     checked.sink.make_writable("sink.path")
     dtype = resolve_dtype(config.engine, device)
     manifest = Manifest.open(checked.sink, config, checked.model.fingerprint, dtype)
-    course = Course(Tally())
     job = Job(
         config,
         checked.source,
@@ -74,6 +74,7 @@ def _run(config: JobConfig, view: View, asked: Asked) -> RunSummary:
         manifest.dtype,
         manifest.attempt,
     )
+    course = Course(Tally(), manifest.attempts[:-1], job.replica_gpus, config.run.price_per_replica_hour)
     plan = Plan(checked.sink, [])
     try:
         if manifest.attempt == 1:

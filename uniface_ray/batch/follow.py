@@ -3,16 +3,18 @@
 import queue
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from uniface_ray.batch.commit import Marker
 from uniface_ray.batch.interrupts import Asked
 from uniface_ray.batch.layout import PROGRESS
-from uniface_ray.batch.manifest import Tally, now
+from uniface_ray.batch.manifest import now
 from uniface_ray.batch.stages import sink_failed
+from uniface_ray.batch.tally import Tally
 from uniface_ray.batch.view import View
+from uniface_ray.core.costs import Costs
 from uniface_ray.core.errors import UniFaceError
 from uniface_ray.core.progress import Progress, RateMeter, RunState
 from uniface_ray.core.report_data import Point
@@ -36,22 +38,32 @@ class Course:
 
     Attributes:
         tally: of this run and of earlier ones on the same sink.
+        earlier: those, as the manifest holds them.
+        replica_gpus: that each replica holds.
+        price_per_replica_hour: see `RunConfig`.
         started_s: of the monotonic clock.
         timeline: rows done over time, for the report.
         most_replicas: that were up at once.
+        replica_s: seconds that replicas were up, added up over them.
         meter: of the pace since the first replica was up: starting Ray and loading weights says nothing of the rows.
     """
 
     tally: Tally
+    earlier: Sequence[Mapping[str, Any]] = ()
+    replica_gpus: float = 0.0
+    price_per_replica_hour: float | None = None
     started_s: float = field(default_factory=time.monotonic)
     timeline: list[Point] = field(default_factory=list)
     replicas_busy: int = 0
     replicas: int = 0
     most_replicas: int = 0
+    replica_s: float = 0.0
     meter: RateMeter = field(init=False)
+    _seen_s: float = field(init=False)
 
     def __post_init__(self) -> None:
         self.meter = RateMeter(self.started_s)
+        self._seen_s = self.started_s
 
     def begin(self) -> None:
         """Rows are about to flow."""
@@ -59,8 +71,11 @@ class Course:
 
     def see(self, busy: int, up: int) -> None:
         """What the replicas do now."""
+        now_s = time.monotonic()
         if up and not self.most_replicas:
-            self.meter = RateMeter(time.monotonic())
+            self.meter = RateMeter(now_s)
+        self.replica_s += up * (now_s - self._seen_s)
+        self._seen_s = now_s
         self.replicas_busy, self.replicas = busy, up
         self.most_replicas = max(self.most_replicas, up)
 
@@ -70,6 +85,15 @@ class Course:
         self.tally.add(marker)
         self.meter.add(now_s, marker.input)
         self.timeline.append(Point(now_s - self.started_s, self.tally.done))
+
+    def spent(self) -> dict[str, float]:
+        """Hours of this run's replicas and of their GPUs, for its attempt in the manifest."""
+        hours = self.replica_s / 3600
+        return {"replica_hours": round(hours, 6), "gpu_hours": round(hours * self.replica_gpus, 6)}
+
+    def costs(self) -> Costs:
+        """Of this run and the earlier ones."""
+        return Costs.of([*self.earlier, self.spent()], self.tally.done, self.price_per_replica_hour)
 
     def progress(self, state: RunState) -> Progress:
         """How far the run is."""
@@ -88,6 +112,9 @@ class Course:
             replicas=self.replicas,
             state=state,
             updated_at=now(),
+            attempt=len(self.earlier) + 1,
+            rejects_by_kind=dict(tally.rejects_by_kind.most_common()),
+            costs=self.costs().document(),
         )
 
 

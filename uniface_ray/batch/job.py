@@ -29,3 +29,10 @@ class Job:
     device: str
     dtype: str
     attempt: int
+
+    @property
+    def replica_gpus(self) -> float:
+        """GPUs of one replica: as configured, else one where it runs on a GPU."""
+        if self.config.engine.num_gpus is not None:
+            return self.config.engine.num_gpus
+        return 0.0 if self.device == "cpu" else 1.0

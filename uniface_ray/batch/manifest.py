@@ -4,18 +4,16 @@ import json
 import os
 import platform
 import socket
-from collections import Counter
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
-from uniface_ray.batch.commit import Marker, OutputFile
 from uniface_ray.batch.layout import CHECKPOINT, MANIFEST, PROGRESS, is_marker
+from uniface_ray.batch.tally import Tally
 from uniface_ray.core.config import JobConfig
+from uniface_ray.core.costs import Costs
 from uniface_ray.core.errors import SinkInUseError, UserError
 from uniface_ray.core.progress import RunState
 from uniface_ray.core.storage import Folder, absolute
@@ -25,60 +23,6 @@ _SECRETS = ("access_key", "secret_key", "session_token")
 # A run on another machine is taken for dead after this silence; progress.json is rewritten every few seconds.
 _SILENT_S = 60.0
 _LIBRARIES = ("ray", "torch", "transformers", "pyarrow")
-
-
-@dataclass(slots=True)
-class Tally:
-    """Markers added up. Holds a few numbers a chunk, nothing a row."""
-
-    input: int | None = None
-    ok: int = 0
-    rejected: int = 0
-    rows_out: int = 0
-    rejects_by_kind: Counter[str] = field(default_factory=Counter)
-    seconds: Counter[str] = field(default_factory=Counter)
-    files: list[OutputFile] = field(default_factory=list)
-    chunks: set[int] = field(default_factory=set)
-
-    def add(self, marker: Marker) -> None:
-        """Count a chunk; once, however often its marker comes."""
-        if marker.chunk in self.chunks:
-            return
-        self.chunks.add(marker.chunk)
-        self.ok += marker.ok
-        self.rejected += marker.rejected
-        self.rows_out += marker.rows_out
-        self.rejects_by_kind.update(marker.rejects_by_kind)
-        self.seconds.update(marker.seconds)
-        self.files += marker.files
-
-    @property
-    def done(self) -> int:
-        """Rows accounted for."""
-        return self.ok + self.rejected
-
-    @property
-    def pending(self) -> int | None:
-        """Rows still to do; None before the source is listed."""
-        return None if self.input is None else self.input - self.done
-
-    def counts(self) -> dict[str, int | None]:
-        """The manifest's `counts`: input = ok + rejected + pending, always."""
-        return {
-            "input": self.input,
-            "ok": self.ok,
-            "rejected": self.rejected,
-            "pending": self.pending,
-            "rows_out": self.rows_out,
-        }
-
-
-def read_markers(sink: Folder) -> Iterable[Marker]:
-    """The markers in the sink, in order of their chunks."""
-    names = [entry.name for entry in sink.list(CHECKPOINT) if is_marker(entry.name)]
-    # Objects in a bucket answer one by one in tens of milliseconds: ask for several at a time.
-    with ThreadPoolExecutor(16) as pool:
-        yield from map(Marker.from_json, pool.map(sink.read, names))
 
 
 def identity_of(config: JobConfig, weights: str, dtype: str) -> dict[str, Any]:
@@ -130,7 +74,7 @@ class Manifest:
             UserError: the sink holds another run's output; the message says what differs.
             SinkInUseError: another run is writing to it.
         """
-        document = _load(sink)
+        document = load_document(sink)
         has_rows = any(is_marker(entry.name) for entry in sink.list(CHECKPOINT))
         if config.engine.dtype == "auto" and document and has_rows:
             dtype = document["identity"]["engine.dtype"]
@@ -145,7 +89,8 @@ class Manifest:
                 f"sink.path is {sink.uri!r}, which holds checkpoints but no {MANIFEST}: its run cannot be told. "
                 "Put the manifest back, or use another sink.path"
             )
-        attempts = [*document.get("attempts", []), _attempt(len(document.get("attempts", [])) + 1)]
+        earlier = _earlier(sink, document)
+        attempts = [*earlier, _attempt(len(earlier) + 1)]
         return cls(
             sink,
             identity,
@@ -175,6 +120,7 @@ class Manifest:
             "versions": versions(),
             "created_at": self.created_at,
             "attempts": self.attempts,
+            "costs": Costs.of(self.attempts, tally.done, self.config["run"]["price_per_replica_hour"]).document(),
             "stage_seconds": {stage: round(seconds, 2) for stage, seconds in tally.seconds.items()},
             "config": self.config,
             "files": [asdict(file) for file in sorted(tally.files, key=lambda file: file.name)],
@@ -206,7 +152,34 @@ def _attempt(number: int) -> dict[str, Any]:
     return {"attempt": number, "host": socket.gethostname(), "pid": os.getpid(), "started_at": now()}
 
 
-def _load(sink: Folder) -> dict[str, Any]:
+def _earlier(sink: Folder, document: dict[str, Any]) -> list[dict[str, Any]]:
+    """The attempts of a manifest; one that died tells no end of its own, but what was last heard of it."""
+    attempts: list[dict[str, Any]] = document.get("attempts", [])
+    if attempts and attempts[-1]["state"] == "running":
+        last = attempts[-1]
+        last["state"] = "died"
+        heard = load_progress(sink)
+        if heard.get("attempt") == last["attempt"] and (costs := heard.get("costs")):
+            for name in ("replica_hours", "gpu_hours"):
+                last[name] = round(costs[name] - sum(attempt.get(name, 0.0) for attempt in attempts[:-1]), 6)
+            last["updated_at"] = heard["updated_at"]
+    return attempts
+
+
+def load_progress(sink: Folder) -> dict[str, Any]:
+    """progress.json; empty where there is none yet."""
+    with suppress(FileNotFoundError, ValueError):
+        document: dict[str, Any] = json.loads(sink.read(PROGRESS))
+        return document
+    return {}
+
+
+def load_document(sink: Folder) -> dict[str, Any]:
+    """manifest.json; empty where there is none.
+
+    Raises:
+        UserError: it is no JSON.
+    """
     try:
         document: dict[str, Any] = json.loads(sink.read(MANIFEST))
     except FileNotFoundError:
@@ -244,8 +217,7 @@ def _is_alive(pid: int) -> bool:
 
 def _silence_s(sink: Folder, updated_at: str) -> float:
     """Seconds since a run on another machine was last heard of."""
-    with suppress(FileNotFoundError, ValueError, KeyError):  # it may not have come so far
-        updated_at = max(updated_at, json.loads(sink.read(PROGRESS))["updated_at"])
+    updated_at = max(updated_at, load_progress(sink).get("updated_at", updated_at))
     return (datetime.now(UTC) - datetime.fromisoformat(updated_at)).total_seconds()
 
 

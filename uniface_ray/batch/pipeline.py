@@ -126,7 +126,7 @@ class Pipeline:
                 fn_constructor_kwargs={"job": job, "monitor": self.monitor, "threads": threads},
                 compute=ray.data.ActorPoolStrategy(min_size=low, max_size=high, max_tasks_in_flight_per_actor=2),
                 num_cpus=engine.num_cpus,
-                num_gpus=replica_gpus(job),
+                num_gpus=job.replica_gpus,
                 max_restarts=_MAX_RESTARTS,
                 max_task_retries=_MAX_RESTARTS,
                 **shared,
@@ -147,13 +147,6 @@ def _quiet() -> None:
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     # map_batches has no named parameter yet for what bounds retries, and warns of passing it on.
     warnings.filterwarnings("ignore", message=".*ray_remote_args.*", category=RayDeprecationWarning)
-
-
-def replica_gpus(job: Job) -> float:
-    """GPUs of one replica: as configured, else one where it runs on a GPU."""
-    if job.config.engine.num_gpus is not None:
-        return job.config.engine.num_gpus
-    return 0.0 if job.device == "cpu" else 1.0
 
 
 def replica_threads(job: Job, local: bool) -> int | None:

@@ -13,8 +13,9 @@ from uniface_ray.batch.closing import closing
 from uniface_ray.batch.follow import Course
 from uniface_ray.batch.job import Job
 from uniface_ray.batch.layout import OK, PROGRESS, REJECTED, REPORT, part_name
-from uniface_ray.batch.manifest import Manifest, Tally, redacted, versions
+from uniface_ray.batch.manifest import Manifest, redacted, versions
 from uniface_ray.batch.plan import Plan
+from uniface_ray.batch.tally import Tally
 from uniface_ray.batch.view import View
 from uniface_ray.core.progress import RunState
 from uniface_ray.core.records import RejectError, row_id_of
@@ -46,6 +47,7 @@ def close_run(job: Job, plan: Plan, course: Course, manifest: Manifest, state: R
         elapsed_s=round(progress.elapsed_s, 2),
         rows_per_s=round(pace, 2),
         replicas=course.most_replicas,
+        **course.spent(),
         device=job.device,
         dtype=job.dtype,
     )
@@ -94,6 +96,7 @@ def build_report(job: Job, plan: Plan, course: Course, manifest: Manifest, state
         ],
         config=redacted(config),
         versions={**versions(), "model": f"{config.model.name} ({config.model.path})"},
+        costs=course.costs().document(),
         files=[(file.name, file.bytes, file.sha256) for file in sorted(tally.files, key=lambda file: file.name)],
         notes=[f"Answer lengths are those of {len(ok)} parts spread over the output."] if partly else [],
     )

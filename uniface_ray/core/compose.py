@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from difflib import get_close_matches
 from types import NoneType
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args, overload
 
 import yaml
 from hydra import compose as hydra_compose
@@ -20,7 +20,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from uniface_ray.core.conf import Group, Setting, conf_folder, groups_of
-from uniface_ray.core.config import JobConfig
+from uniface_ray.core.config import JobConfig, Settings
 from uniface_ray.core.errors import UserError
 
 _MISSING = {
@@ -33,15 +33,21 @@ _WORDS = (
     ("Value error, ", ""),
     (", unable to parse", "\0"),
 )
+_Schema = TypeVar("_Schema", bound=Settings)
 
 
-def compose(command: str, overrides: Sequence[str]) -> JobConfig:
+@overload
+def compose(command: str, overrides: Sequence[str]) -> JobConfig: ...
+@overload
+def compose(command: str, overrides: Sequence[str], schema: type[_Schema]) -> _Schema: ...
+def compose(command: str, overrides: Sequence[str], schema: type[Settings] = JobConfig) -> Settings:
     """The settings of `uniface <command> <overrides>`.
 
     Args:
         command: a file of conf/, `caption`.
         overrides: `group=member` picks a file of a group, `group.setting=value` sets a value. Text is
             literal; `null` unsets a setting that may be null; lists are written `[a,b]`. Later ones win.
+        schema: of the command's settings.
 
     Raises:
         UserError: a setting or group member that does not exist, a value of the wrong type or outside its
@@ -58,10 +64,10 @@ def compose(command: str, overrides: Sequence[str]) -> JobConfig:
         if name in groups:
             picks.append(_pick(groups[name], text))
         elif name in settings:
-            values[name] = _value(name, text)
+            values[name] = _value(name, text, schema)
         else:
             raise UserError(f"{name}: there is no such setting.{_nearest(name, [*settings, *groups])}")
-    return _validated(_merged(command, picks, values), settings)
+    return _validated(_merged(command, picks, values), settings, schema)
 
 
 def _pick(group: Group, member: str) -> str:
@@ -72,9 +78,9 @@ def _pick(group: Group, member: str) -> str:
     raise UserError(f"{group.name}={member}: there is only {' and '.join(group.choices)} to pick from{mend}")
 
 
-def _value(name: str, text: str) -> Any:
+def _value(name: str, text: str, schema: type[Settings]) -> Any:
     """What the schema shall judge: text as typed, or a list of texts; pydantic reads numbers and booleans."""
-    annotation = _field(name).annotation
+    annotation = _field(name, schema).annotation
     if text == "null" and NoneType in get_args(annotation):
         return None
     if annotation is str or get_args(annotation) == (str, NoneType):
@@ -90,10 +96,10 @@ def _value(name: str, text: str) -> Any:
     return text
 
 
-def _field(name: str) -> FieldInfo:
+def _field(name: str, schema: type[Settings]) -> FieldInfo:
     group, setting = name.split(".")
-    schema: Any = JobConfig.model_fields[group].annotation
-    field: FieldInfo = schema.model_fields[setting]
+    of_group: Any = schema.model_fields[group].annotation
+    field: FieldInfo = of_group.model_fields[setting]
     return field
 
 
@@ -122,15 +128,15 @@ def _absolute(path: str) -> str:
     return os.path.abspath(os.path.expanduser(path))
 
 
-def _validated(merged: dict[str, Any], settings: dict[str, Setting]) -> JobConfig:
+def _validated(merged: dict[str, Any], settings: dict[str, Setting], schema: type[Settings]) -> Settings:
     try:
-        return JobConfig.model_validate(merged)
+        return schema.model_validate(merged)
     except ValidationError as error:
         # Not chained: pydantic's own text would show the values of secrets.
-        raise UserError("\n".join(_explain(item, settings) for item in error.errors())) from None
+        raise UserError("\n".join(_explain(item, settings, schema) for item in error.errors())) from None
 
 
-def _explain(error: ErrorDetails, settings: dict[str, Setting]) -> str:
+def _explain(error: ErrorDetails, settings: dict[str, Setting], schema: type[Settings]) -> str:
     name = ".".join(str(part) for part in error["loc"][:2])
     if error["type"] == "missing":
         return f"{name} is missing: {_MISSING.get(name, 'it has no default')}"
@@ -141,7 +147,7 @@ def _explain(error: ErrorDetails, settings: dict[str, Setting]) -> str:
     setting = settings.get(name)
     if setting is None:
         return f"{name}: {rule}"
-    shown = f"={error['input']}" if _field(name).repr else ""  # secrets are not told
+    shown = f"={error['input']}" if _field(name, schema).repr else ""  # secrets are not told
     return f"{name}{shown}: {rule}. It means: {setting.meaning}; default {setting.default}"
 
 

@@ -141,6 +141,7 @@ class RunConfig(Settings):
         dry_run: list and plan only.
         chunk_rows: rows that are read, captioned and committed together; a dead run repeats at most those in flight.
         progress_every_s: seconds between progress lines and rewrites of progress.json.
+        price_per_replica_hour: of a replica with all it holds, in any currency, to tell what rows cost.
     """
 
     seed: int = Field(default=0, ge=0)
@@ -148,6 +149,7 @@ class RunConfig(Settings):
     dry_run: bool = False
     chunk_rows: int = Field(default=256, ge=1)
     progress_every_s: float = Field(default=5.0, gt=0)
+    price_per_replica_hour: float | None = Field(default=None, ge=0)
 
 
 class ClusterConfig(Settings):
@@ -172,6 +174,26 @@ class ReportConfig(Settings):
 
     images: bool = True
     samples: int = Field(default=40, ge=0)
+
+
+class StatusSettings(Settings):
+    """`uniface status`.
+
+    Attributes:
+        format: of the answer.
+        stale_s: a run that says it is running and has not been heard of for this many seconds is called stale.
+    """
+
+    format: Literal["text", "json"] = "text"
+    stale_s: float = Field(default=60.0, gt=0)
+
+
+class StatusConfig(Settings):
+    """All settings of `uniface status`."""
+
+    sink: SinkConfig
+    storage: StorageConfig = StorageConfig()
+    status: StatusSettings = StatusSettings()
 
 
 class JobConfig(Settings):

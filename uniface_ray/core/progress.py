@@ -2,10 +2,10 @@
 
 import json
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from statistics import linear_regression
-from typing import Literal
+from typing import Any, Literal
 
 _FEWEST = 4  # commits that tell a pace, however slow it is
 
@@ -27,6 +27,9 @@ class Progress:
         elapsed_s: seconds since this run started.
         replicas_busy: of `replicas` that are up.
         updated_at: ISO 8601 with a time zone.
+        attempt: number of this run among those on the same sink.
+        rejects_by_kind: rejected, by `error_kind`.
+        costs: see `costs.Costs.document`.
     """
 
     input: int | None
@@ -41,6 +44,9 @@ class Progress:
     replicas: int
     state: RunState
     updated_at: str
+    attempt: int = 1
+    rejects_by_kind: dict[str, int] = field(default_factory=dict)
+    costs: dict[str, Any] = field(default_factory=dict)
 
     @property
     def done(self) -> int:
@@ -61,12 +67,15 @@ class Progress:
         """The text of progress.json."""
         content = {
             "state": self.state,
+            "attempt": self.attempt,
             "counts": self.counts(),
+            "rejects_by_kind": self.rejects_by_kind,
             "rows_per_s": round(self.rows_per_s, 2),
             "eta_s": None if self.eta_s is None else round(self.eta_s, 1),
             "elapsed_s": round(self.elapsed_s, 1),
             "replicas": self.replicas,
             "replicas_busy": self.replicas_busy,
+            "costs": self.costs,
             "updated_at": self.updated_at,
         }
         return json.dumps(content, indent=2) + "\n"

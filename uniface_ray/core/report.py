@@ -59,6 +59,9 @@ def _numbers(report: Report) -> Element:
         ("duration", clock(report.duration_s)),
         ("replicas", f"{report.replicas:,}"),
     ]
+    hours, price = report.costs.get("replica_hours"), report.costs.get("price_per_million_rows")
+    cells += [("replica-hours", f"{hours:,.3g}")] if hours else []
+    cells += [("price / 1M rows", f"{price:,.2f}")] if price is not None else []
     numbers = el("dl", *(el("div", el("dt", label), el("dd", value)) for label, value in cells), class_="numbers")
     parts = [(name, counts[name] or 0) for name in ("ok", "rejected", "pending")]
     bar = el("div", class_="outcome", aria_hidden="true")

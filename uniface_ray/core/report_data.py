@@ -1,6 +1,6 @@
 """What report.html shows."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from uniface_ray.core.progress import RunState
@@ -50,6 +50,7 @@ class Report:
         stage_seconds: seconds spent in a stage, summed over all its workers.
         answer_words: number of answers by their length in words.
         config: as the manifest holds it, secrets already left out.
+        costs: see `costs.Costs.document`; empty where they are not known.
         versions: of the code, the model and the libraries.
         files: name, size in bytes and SHA-256 of each output file.
         notes: what the reader should know besides, one sentence each.
@@ -76,3 +77,4 @@ class Report:
     versions: dict[str, str]
     files: list[tuple[str, int, str]]
     notes: list[str]
+    costs: dict[str, float | None] = field(default_factory=dict)
