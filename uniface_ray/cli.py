@@ -36,6 +36,22 @@ def _caption(overrides: Sequence[str]) -> int:
     return run(config).exit_code
 
 
+def _status(overrides: Sequence[str]) -> int:
+    from uniface_ray.core.compose import compose
+    from uniface_ray.core.config import StatusConfig
+
+    config = compose("status", overrides, StatusConfig)
+    from uniface_ray.batch.status import read_status
+    from uniface_ray.batch.view import View
+
+    status = read_status(config)
+    if config.status.format == "json":
+        print(status.to_json())
+    else:
+        View.for_console(None, 1.0).finish(status.lines())
+    return status.exit_code
+
+
 COMMANDS = {
     "caption": Command(
         "a caption for every face image of a folder, a bucket or a table",
@@ -52,6 +68,14 @@ COMMANDS = {
             ),
         ),
         _caption,
+    ),
+    "status": Command(
+        "how a run is, asked of its sink from any machine: counts, pace, time left, who runs it",
+        (
+            ("sink.path=s3://bucket/captions/", "exit code 0: done or at work, 3: rows are left and nobody is at work"),
+            ("sink.path=out/faces status.format=json", "for programs"),
+        ),
+        _status,
     ),
 }
 
