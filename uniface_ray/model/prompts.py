@@ -47,11 +47,21 @@ def generation_ids(config: UniFaceConfig, text_ids: Sequence[int], codes: Tensor
     Raises:
         ValueError: another number of codes than N.
     """
-    text = [config.special_id("<|t2i|>"), config.bos_token_id, *text_ids]
-    text = [*text[: config.max_text_length], config.eos_token_id]
+    text = prompt_ids(config, text_ids)
     padding = [config.pad_id] * (config.max_text_length + 1 - len(text))
     head = torch.tensor([*padding, *text, config.special_id("<|soi|>")])
     return torch.cat([head, _image_ids(config, codes), torch.tensor([config.special_id("<|eoi|>")])])
+
+
+def prompt_ids(config: UniFaceConfig, text_ids: Sequence[int]) -> list[int]:
+    """`<|t2i|> <bos> text <eos>`: what stands before the image, without padding; see `generation_ids`."""
+    text = [config.special_id("<|t2i|>"), config.bos_token_id, *text_ids]
+    return [*text[: config.max_text_length], config.eos_token_id]
+
+
+def tokens_cut(config: UniFaceConfig, text_ids: Sequence[int]) -> int:
+    """How many tokens at the end of a text `prompt_ids` leaves out; 0 for one that fits."""
+    return max(0, len(text_ids) + 2 - config.max_text_length)
 
 
 def left_pad(rows: Sequence[Tensor], pad_id: int) -> Tensor:
@@ -71,4 +81,12 @@ def _image_ids(config: UniFaceConfig, codes: Tensor | None) -> Tensor:
     return codes.cpu() + config.image_token_offset
 
 
-__all__ = ["CAPTION_QUESTION", "generation_ids", "left_pad", "question_text", "understanding_ids"]
+__all__ = [
+    "CAPTION_QUESTION",
+    "generation_ids",
+    "left_pad",
+    "prompt_ids",
+    "question_text",
+    "tokens_cut",
+    "understanding_ids",
+]

@@ -1,0 +1,201 @@
+"""Drawing faces: masked image tokens made known step by step (MaskGIT; Show-o modeling_showo.py:104-181).
+
+Many images are drawn together, each with its own prompt, seed, settings and step. `draw` does it from beginning to end;
+`begin`, `step`, `Drawing.take` and `Drawing.join` let rows leave and enter between steps. In float32 an image
+depends on its own request only: all its random numbers come from its own generator, in a fixed order.
+Letters in shapes: R rows (images), N image tokens.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from uniface_ray.model.configuration import UniFaceConfig
+from uniface_ray.model.denoising import Advance, Dials, advance
+from uniface_ray.model.modeling import UniFaceForConditionalGeneration
+from uniface_ray.model.prefix import Prefix, read_prompts
+from uniface_ray.model.prompts import prompt_ids
+from uniface_ray.model.unmasking import DrawSettings, Plan, plan
+
+
+@dataclass(frozen=True, eq=False)
+class DrawRequest:
+    """One image to draw.
+
+    Attributes:
+        text_ids: tokens of the prompt; cut to what fits, see `prompts.tokens_cut`.
+        seed: of the image, any int64.
+        settings: of the image.
+        codes: (N,) int64 codes of an image to draw into, or None for a new one.
+        unknown: (N,) bool, the tokens of `codes` to draw; None for all.
+    """
+
+    text_ids: Sequence[int]
+    seed: int
+    settings: DrawSettings = field(default_factory=DrawSettings)
+    codes: Tensor | None = None
+    unknown: Tensor | None = None
+
+
+@dataclass(eq=False)
+class Row:
+    """What one row does next; `generator` is on the CPU, so that no device has its own idea of a seed."""
+
+    settings: DrawSettings
+    plan: Plan
+    generator: torch.Generator
+    step: int = 0
+
+    @property
+    def done(self) -> bool:
+        """All tokens are known."""
+        return self.step >= len(self.plan.unknown)
+
+
+@dataclass(eq=False)
+class Drawing:
+    """Images in progress.
+
+    Attributes:
+        rows: settings and progress of each image.
+        codes: (R, N) int64; of no meaning where unknown.
+        unknown: (R, N) bool.
+        prompts: keys and values of the rows' prompts.
+        null: the same of the empty prompt, one row.
+    """
+
+    rows: list[Row]
+    codes: Tensor
+    unknown: Tensor
+    prompts: Prefix
+    null: Prefix
+
+    @property
+    def done(self) -> list[bool]:
+        """Which rows are finished."""
+        return [row.done for row in self.rows]
+
+    def take(self, rows: Sequence[int]) -> "Drawing":
+        """Some of the rows, which go on where they are."""
+        index = torch.tensor(rows, dtype=torch.int64, device=self.codes.device)
+        picked = [self.rows[row] for row in rows]
+        return Drawing(picked, self.codes[index], self.unknown[index], self.prompts.take(rows), self.null)
+
+    def join(self, other: "Drawing") -> "Drawing":
+        """The rows of both, whatever step they are at."""
+        return Drawing(
+            self.rows + other.rows,
+            torch.cat([self.codes, other.codes]),
+            torch.cat([self.unknown, other.unknown]),
+            self.prompts.join(other.prompts),
+            self.null,
+        )
+
+
+@torch.inference_mode()
+def draw(model: UniFaceForConditionalGeneration, requests: Sequence[DrawRequest]) -> Tensor:
+    """Draw images from beginning to end, as one batch.
+
+    Args:
+        model: in eval mode.
+        requests: at least one; memory bounds how many.
+
+    Returns:
+        Codes (R, N) int64, for `model.decode_images`, in the order of `requests`.
+
+    Raises:
+        ValueError: codes or places of another number than N.
+    """
+    drawing = begin(model, requests)
+    finished = drawing.codes.clone()
+    left = list(range(len(requests)))
+    while True:
+        done = drawing.done
+        for row, image in enumerate(left):
+            if done[row]:
+                finished[image] = drawing.codes[row]
+        going = [row for row in range(len(left)) if not done[row]]
+        if not going:
+            return finished
+        if len(going) < len(left):
+            drawing, left = drawing.take(going), [left[row] for row in going]
+        step(model, drawing)
+
+
+@torch.inference_mode()
+def begin(model: UniFaceForConditionalGeneration, requests: Sequence[DrawRequest]) -> Drawing:
+    """Put the prompts through the model and plan the steps; for arguments see `draw`."""
+    config = model.config
+    codes, unknown = zip(*(_places(config, request) for request in requests), strict=True)
+    rows = [
+        Row(
+            request.settings,
+            plan(int(places.sum()), config.num_image_tokens, request.settings),
+            torch.Generator().manual_seed(request.seed),
+        )
+        for request, places in zip(requests, unknown, strict=True)
+    ]
+    return Drawing(
+        rows,
+        torch.stack(codes).to(model.device),
+        torch.stack(unknown).to(model.device),
+        read_prompts(model, [prompt_ids(config, request.text_ids) for request in requests]),
+        read_prompts(model, [prompt_ids(config, [])]),
+    )
+
+
+def _places(config: UniFaceConfig, request: DrawRequest) -> tuple[Tensor, Tensor]:
+    """Codes and unknown places of a request, (N,) each, on the CPU."""
+    count = config.num_image_tokens
+    codes = torch.zeros(count, dtype=torch.int64) if request.codes is None else request.codes.cpu()
+    unknown = torch.ones(count, dtype=torch.bool) if request.unknown is None else request.unknown.cpu()
+    if codes.shape != (count,) or unknown.shape != (count,):
+        raise ValueError(
+            f"codes are {tuple(codes.shape)} and the unknown places {tuple(unknown.shape)}, but an image of this model "
+            f"has ({count},)"
+        )
+    if request.codes is None and not unknown.all():
+        raise ValueError("some places are known, but no codes are given to stand there: give `codes`")
+    return codes, unknown
+
+
+def _dials(drawing: Drawing, bits: int) -> Dials:
+    rows, device = drawing.rows, drawing.codes.device
+    settings = [row.settings for row in rows]
+    tokens = drawing.codes.shape[1]
+    idle = torch.zeros(tokens, bits + 1)
+    noise = [idle if row.done else torch.rand(tokens, bits + 1, generator=row.generator) for row in rows]
+    narrowed = any(one.top_k or one.top_p < 1 for one in settings)
+    # 2, not 1: a sum of probabilities may round to 1 before its end.
+    top_p = [one.top_p if one.top_p < 1 else 2.0 for one in settings]
+    return Dials(
+        torch.tensor([row for row, one in enumerate(settings) if one.guidance > 0], dtype=torch.int64, device=device),
+        torch.tensor([one.guidance for one in settings], device=device),
+        torch.tensor([0 if row.done else row.plan.unknown[row.step] for row in rows], device=device),
+        torch.tensor([0.0 if row.done else row.plan.temperature[row.step] for row in rows], device=device),
+        torch.tensor([one.top_k or 2**bits for one in settings], device=device) if narrowed else None,
+        torch.tensor(top_p, device=device) if narrowed else None,
+        torch.stack(noise).to(device),
+    )
+
+
+@torch.inference_mode()
+def step(model: UniFaceForConditionalGeneration, drawing: Drawing, compute: Advance = advance) -> None:
+    """Bring every row of `drawing` one step of its own plan further; finished rows stay as they are.
+
+    Args:
+        model: in eval mode.
+        drawing: is changed.
+        compute: `advance`, or that compiled.
+    """
+    dials = _dials(drawing, model.config.magvit_config.latent_bits)
+    drawing.codes, drawing.unknown = compute(
+        model, drawing.codes, drawing.unknown, drawing.prompts, drawing.prompts.visible(), drawing.null, dials
+    )
+    for row in drawing.rows:
+        row.step += not row.done
+
+
+__all__ = ["DrawRequest", "DrawSettings", "Drawing", "Row", "begin", "draw", "step"]
