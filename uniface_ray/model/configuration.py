@@ -3,8 +3,9 @@
 from typing import Any, ClassVar
 
 from huggingface_hub.dataclasses import strict
-from transformers import PhiConfig, PreTrainedConfig
+from transformers import CONFIG_MAPPING, AutoConfig, CLIPVisionConfig, PhiConfig, PreTrainedConfig
 
+from uniface_ray.model.expert_config import IdentityConfig, SequenceExpertsConfig, TokenExpertsConfig
 from uniface_ray.model.magvit_config import MagvitV2Config
 
 # Show-o adds these after [PAD], in this order (training/prompting_utils.py:20,27).
@@ -36,12 +37,21 @@ class UniFaceConfig(PreTrainedConfig):
         max_text_length: T of the sequence layouts: a text-to-image prompt is cut to T tokens.
         bos_token_id: begins a text; Show-o uses one id for begin, end and `<|sot|>`/`<|eot|>`.
         eos_token_id: ends a text and stops decoding.
+        token_experts: a `TokenExpertsConfig` or its dict; None keeps the dense feed-forward network.
+        sequence_experts: a `SequenceExpertsConfig` or its dict; None has none.
+        semantic_config: of the semantic expert's encoder, any CLIP or SigLIP vision config of transformers, or its
+            dict with `model_type`. The default is Show-o's, CLIP ViT-L/14-336.
+        identity_config: an `IdentityConfig` or its dict, of the identity expert's encoder; the default is IR-50.
     """
 
     model_type = "uniface"
     sub_configs: ClassVar[dict[str, type[PreTrainedConfig]]] = {
         "backbone_config": PhiConfig,
         "magvit_config": MagvitV2Config,
+        "token_experts": TokenExpertsConfig,
+        "sequence_experts": SequenceExpertsConfig,
+        "semantic_config": AutoConfig,
+        "identity_config": IdentityConfig,
     }
 
     # A config, its dict or None on the way in, as transformers passes them; a config once made.
@@ -51,6 +61,10 @@ class UniFaceConfig(PreTrainedConfig):
     max_text_length: int = 128
     bos_token_id: int = 50256
     eos_token_id: int = 50256
+    token_experts: Any = None
+    sequence_experts: Any = None
+    semantic_config: Any = None
+    identity_config: Any = None
     tie_word_embeddings: bool = False
 
     def __post_init__(self, **kwargs: object) -> None:
@@ -61,6 +75,16 @@ class UniFaceConfig(PreTrainedConfig):
         # Show-o forces QK-norm on, and resizes Phi's embedding to the joint vocabulary.
         self.backbone_config.qk_layernorm = True
         self.backbone_config.vocab_size = self.vocab_size
+        if isinstance(self.token_experts, dict):
+            self.token_experts = TokenExpertsConfig(**self.token_experts)
+        if isinstance(self.sequence_experts, dict):
+            self.sequence_experts = SequenceExpertsConfig(**self.sequence_experts)
+        used = () if self.sequence_experts is None else self.sequence_experts.feature_experts
+        self.semantic_config = _vision_config(self.semantic_config) if "semantic" in used else None
+        if "identity" not in used:
+            self.identity_config = None
+        elif not isinstance(self.identity_config, PreTrainedConfig):
+            self.identity_config = IdentityConfig(**(self.identity_config or {}))
         super().__post_init__(**kwargs)
 
     @property
@@ -96,6 +120,22 @@ class UniFaceConfig(PreTrainedConfig):
     def special_id(self, token: str) -> int:
         """Id of one of `SPECIAL_TOKENS`, such as `<|mmu|>`."""
         return self.text_vocab_size + SPECIAL_TOKENS.index(token)
+
+
+def _vision_config(given: Any) -> PreTrainedConfig:
+    if given is None:
+        return CLIPVisionConfig(
+            hidden_size=1024,
+            intermediate_size=4096,
+            num_hidden_layers=24,
+            num_attention_heads=16,
+            image_size=336,
+            patch_size=14,
+            projection_dim=768,
+        )
+    if isinstance(given, PreTrainedConfig):
+        return given
+    return CONFIG_MAPPING[given.get("model_type", CLIPVisionConfig.model_type)](**given)
 
 
 __all__ = ["SPECIAL_TOKENS", "UniFaceConfig"]

@@ -6,19 +6,30 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PhiForCausalLM, PreTrainedModel
-from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
 
 from uniface_ray.model.configuration import UniFaceConfig
+from uniface_ray.model.encoders import Encoders
+from uniface_ray.model.expert_layer import ExpertLayer
 from uniface_ray.model.features import ImageFeatures
 from uniface_ray.model.magvit import MagvitV2
 from uniface_ray.model.masks import additive, attention_rule
+from uniface_ray.model.outputs import UniFaceOutput, UniFaceStates
+from uniface_ray.model.routing import (
+    Images,
+    Routing,
+    given_features,
+    image_positions,
+    masked_share,
+    rows_that_draw,
+)
 
 
 class UniFaceForConditionalGeneration(PreTrainedModel):
     """Understands faces (next text token) and draws them (masked image tokens).
 
-    This is the dense, Show-o-compatible network: transformers' own Phi with QK-norm under the name `showo`, so that
-    Show-o's keys load as they are, and the image tokenizer under `magvit`. Letters in shapes: B rows, L positions,
+    Transformers' own Phi with QK-norm under the name `showo`, so that Show-o's keys load as they are, and the image
+    tokenizer under `magvit`. The config says whether the layers are dense, as Show-o's, or have experts, as UniF²ace's;
+    what the experts see of an image comes from `encoders`. Letters in shapes: B rows, L positions, D hidden width,
     N image tokens, V vocabulary.
     """
 
@@ -29,12 +40,19 @@ class UniFaceForConditionalGeneration(PreTrainedModel):
     supports_gradient_checkpointing = True
     _supports_sdpa = True
     _supports_attention_backend = True
-    _no_split_modules = ["PhiDecoderLayer"]  # noqa: RUF012 (transformers reads it off the class)
+    _no_split_modules = ["PhiDecoderLayer", "ExpertLayer"]  # noqa: RUF012 (transformers reads it off the class)
 
     def __init__(self, config: UniFaceConfig) -> None:
         super().__init__(config)
         self.showo = PhiForCausalLM(config.backbone_config)
         self.magvit = MagvitV2(config.magvit_config)
+        self.has_experts = config.token_experts is not None or config.sequence_experts is not None
+        if self.has_experts:
+            layers = self.showo.model.layers
+            for index in range(len(layers)):
+                layers[index] = ExpertLayer(config, index)
+        if config.sequence_experts is not None:
+            self.encoders = Encoders(config)
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Module:
@@ -79,7 +97,7 @@ class UniFaceForConditionalGeneration(PreTrainedModel):
         Args:
             pixel_values: (B, 3, H, W) in -1..1.
         """
-        return None
+        return self.encoders(pixel_values) if self.config.sequence_experts is not None else None
 
     def hidden_states(
         self,
@@ -93,21 +111,27 @@ class UniFaceForConditionalGeneration(PreTrainedModel):
         features: ImageFeatures | None = None,
         mask_ratio: Tensor | None = None,
         **kwargs: Any,
-    ) -> BaseModelOutputWithPast:
+    ) -> UniFaceStates:
         """The last layer's states after the final norm; for arguments and errors see `forward`.
 
         Returns:
-            last_hidden_state (B, L, D) and the cache.
+            last_hidden_state (B, L, D), the cache, and the balance loss while gradients are on.
         """
         if pixel_values is not None:
             input_ids = self.place_images(input_ids, pixel_values)
+            features = self.image_features(pixel_values) if features is None else features
+        continues = past_key_values is not None and past_key_values.get_seq_length() > 0
         if attention_mask is None:
-            if past_key_values is not None and past_key_values.get_seq_length():
+            if continues:
                 raise ValueError("a call that continues a cache must say what its queries see: give `attention_mask`")
             attention_mask = attention_rule(self.config, input_ids)
         if attention_mask.dtype == torch.bool:
             attention_mask = additive(attention_mask, self.dtype)
-        return self.showo.model(
+        if self.has_experts:
+            if generation is None and continues:
+                raise ValueError("a call that continues a cache must say whose experts it uses: give `generation`")
+            kwargs["routing"] = self._route(input_ids, generation, features, mask_ratio)
+        outputs = self.showo.model(
             input_ids=input_ids,
             attention_mask=attention_mask,
             position_ids=position_ids,
@@ -115,6 +139,22 @@ class UniFaceForConditionalGeneration(PreTrainedModel):
             use_cache=use_cache,
             **kwargs,
         )
+        balance = kwargs["routing"].balance if self.has_experts else None
+        return UniFaceStates(**outputs, balance_loss=torch.stack(balance).mean(0) if balance else None)
+
+    def _route(
+        self, input_ids: Tensor, generation: Tensor | None, features: ImageFeatures | None, mask_ratio: Tensor | None
+    ) -> Routing:
+        if generation is None:
+            generation = rows_that_draw(self.config, input_ids)
+        routing = Routing(generation, input_ids != self.config.pad_id, balance=[] if torch.is_grad_enabled() else None)
+        if self.config.sequence_experts is not None:
+            found = image_positions(self.config, input_ids, generation, features)
+            if found is not None:
+                ratio = masked_share(self.config, input_ids) if mask_ratio is None else mask_ratio
+                seen = given_features(features, self.encoders.of_mask_ratio(ratio))
+                routing.images = Images(*found, features=seen)
+        return routing
 
     def image_logits(self, hidden: Tensor) -> Tensor:
         """States (..., D) -> float32 logits of the image codes (..., codebook_size); no other logit is computed."""
@@ -144,7 +184,7 @@ class UniFaceForConditionalGeneration(PreTrainedModel):
         features: ImageFeatures | None = None,
         mask_ratio: Tensor | None = None,
         **kwargs: Any,
-    ) -> CausalLMOutputWithPast:
+    ) -> UniFaceOutput:
         """Logits of text and image tokens.
 
         Args:
@@ -159,14 +199,17 @@ class UniFaceForConditionalGeneration(PreTrainedModel):
             logits_to_keep: logits of this many last positions only; 0 for all.
             generation: (B,) bool, True for rows that draw: which group of experts a row uses. By default the task
                 token tells; a call that continues a cache must say. A dense model ignores it and the next two.
-            features: of the rows' images, from `image_features`.
-            mask_ratio: (B,) floats 0..1, the share of image tokens that are masked, for rows that draw.
+            features: of the rows' images, from `image_features`; by default computed from `pixel_values`.
+            mask_ratio: (B,) floats 0..1, the share of image tokens that are masked, for rows that draw; by default
+                counted.
 
         Returns:
-            logits (B, L or fewer, V), the loss where labels are given, and the cache.
+            logits (B, L or fewer, V), the cache, the balance loss while gradients are on, and, where labels are given,
+            the loss, to which the balance loss of both groups is added with its weight.
 
         Raises:
-            ValueError: a filled cache without an attention mask.
+            ValueError: a filled cache without an attention mask or, with experts, without `generation`; images without
+                features.
         """
         outputs = self.hidden_states(
             input_ids,
@@ -185,9 +228,12 @@ class UniFaceForConditionalGeneration(PreTrainedModel):
         loss = None
         if labels is not None:
             loss = self.loss_function(logits=logits, labels=labels, vocab_size=self.config.vocab_size)
-        return CausalLMOutputWithPast(
+            if outputs.balance_loss is not None:
+                loss = loss + self.config.token_experts.balance_weight * outputs.balance_loss.sum()
+        return UniFaceOutput(
             loss=loss,
             logits=logits,
+            balance_loss=outputs.balance_loss,
             past_key_values=outputs.past_key_values,
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
