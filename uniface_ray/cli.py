@@ -4,6 +4,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from uniface_ray.core.errors import UniFaceError, UserError
 from uniface_ray.core.usage import settings_help
@@ -42,14 +43,40 @@ def _status(overrides: Sequence[str]) -> int:
 
     config = compose("status", overrides, StatusConfig)
     from uniface_ray.batch.status import read_status
+
+    return _tell(read_status(config), config.status.format)
+
+
+def _verify(overrides: Sequence[str]) -> int:
+    from uniface_ray.core.compose import compose
+    from uniface_ray.core.config import VerifyConfig
+
+    config = compose("verify", overrides, VerifyConfig)
+    from uniface_ray.batch.verify import verify
+
+    return _tell(verify(config), config.verify.format)
+
+
+class _Answer(Protocol):
+    """What a command that only looks has found."""
+
+    @property
+    def exit_code(self) -> int: ...
+
+    def lines(self) -> list[tuple[str, str]]: ...
+
+    def to_json(self) -> str: ...
+
+
+def _tell(answer: _Answer, form: str) -> int:
+    """Print an answer, and give its exit code."""
     from uniface_ray.batch.view import View
 
-    status = read_status(config)
-    if config.status.format == "json":
-        print(status.to_json())
+    if form == "json":
+        print(answer.to_json())
     else:
-        View.for_console(None, 1.0).finish(status.lines())
-    return status.exit_code
+        View.for_console(None, 1.0).finish(answer.lines())
+    return answer.exit_code
 
 
 COMMANDS = {
@@ -77,11 +104,17 @@ COMMANDS = {
         ),
         _status,
     ),
+    "verify": Command(
+        "whether an output is whole: every planned row once, every file as it was written",
+        (("sink.path=s3://bucket/captions/", "exit code 0: whole, 3: sound, but rows are pending, 5: problems"),),
+        _verify,
+    ),
 }
 
 _EXIT_CODES = """\
 Exit codes: 0 done (rejected rows allowed), 1 our fault, 2 a mistake in what was asked,
-3 stopped and resumable, 4 the sink is in use, 130 or 143 interrupted and resumable.
+3 stopped and resumable, 4 the sink is in use, 5 verify found problems, 130 or 143 interrupted and
+resumable.
 To resume, run the same command again."""
 
 

@@ -50,6 +50,11 @@ class Generation:
     files: int
     sha256: str
 
+    @property
+    def first_chunks(self) -> range:
+        """Of each of its plan files."""
+        return range(self.first_chunk, self.first_chunk + self.chunks, CHUNKS_PER_FILE)
+
 
 @dataclass(frozen=True, slots=True)
 class Listing:
@@ -68,12 +73,17 @@ class Plan:
         self.generations = list(generations)
 
     @classmethod
-    def load(cls, sink: Folder) -> Self:
-        """The complete generations in the sink; what a dead run left behind half written is removed."""
+    def load(cls, sink: Folder, clean: bool = True) -> Self:
+        """The complete generations in the sink; what a dead run left behind half written is removed.
+
+        Args:
+            sink: of the run.
+            clean: false leaves everything as it is, for those who only look.
+        """
         entries = [entry.name for entry in sink.list(PLAN)]
         markers = [name for name in entries if name.endswith(".json")]
         plan = cls(sink, [Generation(**json.loads(sink.read(name))) for name in markers])
-        for name in entries:
+        for name in entries if clean else ():
             if name.endswith(".parquet") and int(name.rpartition("/")[2].removesuffix(".parquet")) >= plan.chunks:
                 sink.delete(name)
         return plan
@@ -91,11 +101,7 @@ class Plan:
     @property
     def index(self) -> "PlanIndex":
         """To find chunks in it."""
-        firsts = (
-            first
-            for generation in self.generations
-            for first in range(generation.first_chunk, generation.first_chunk + generation.chunks, CHUNKS_PER_FILE)
-        )
+        firsts = (first for generation in self.generations for first in generation.first_chunks)
         return PlanIndex(self.sink, firsts, self.fingerprint)
 
     @property
@@ -263,9 +269,13 @@ def chunked(slices: Iterator[Slice], rows: int) -> Iterator[list[Slice]]:
         yield chunk
 
 
+def chunks_of(data: bytes) -> dict[int, list[Slice]]:
+    """The chunks of a plan file, by their numbers, in order."""
+    groups = groupby(pq.read_table(pa.BufferReader(data)).to_pylist(), key=lambda row: row.pop("chunk"))
+    return {chunk: [Slice(**row) for row in group] for chunk, group in groups}
+
+
 @lru_cache(maxsize=4)
 def _file_slices(uri: str, storage: StorageConfig, first_chunk: int, fingerprint: str) -> dict[int, list[Slice]]:
     # Readers take chunks in order, so one plan file serves a worker for many of them.
-    rows = pq.read_table(pa.BufferReader(Folder(uri, storage).read(plan_file(first_chunk)))).to_pylist()
-    groups = groupby(rows, key=lambda row: row.pop("chunk"))
-    return {chunk: [Slice(**row) for row in group] for chunk, group in groups}
+    return chunks_of(Folder(uri, storage).read(plan_file(first_chunk)))

@@ -2,11 +2,11 @@
 
 from collections import Counter
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from uniface_ray.batch.commit import Marker, OutputFile
 from uniface_ray.batch.layout import CHECKPOINT, is_marker
+from uniface_ray.core.parallel import map_ahead
 from uniface_ray.core.storage import Folder
 
 
@@ -60,5 +60,4 @@ def read_markers(sink: Folder) -> Iterable[Marker]:
     """The markers in the sink, in order of their chunks."""
     names = [entry.name for entry in sink.list(CHECKPOINT) if is_marker(entry.name)]
     # Objects in a bucket answer one by one in tens of milliseconds: ask for several at a time.
-    with ThreadPoolExecutor(16) as pool:
-        yield from map(Marker.from_json, pool.map(sink.read, names))
+    yield from map(Marker.from_json, map_ahead(sink.read, names, threads=16, ahead=256))

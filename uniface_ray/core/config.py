@@ -196,6 +196,26 @@ class StatusConfig(Settings):
     status: StatusSettings = StatusSettings()
 
 
+class VerifySettings(Settings):
+    """`uniface verify`.
+
+    Attributes:
+        format: of the answer.
+        problems: most of them that are listed; all are counted.
+    """
+
+    format: Literal["text", "json"] = "text"
+    problems: int = Field(default=50, ge=0)
+
+
+class VerifyConfig(Settings):
+    """All settings of `uniface verify`."""
+
+    sink: SinkConfig
+    storage: StorageConfig = StorageConfig()
+    verify: VerifySettings = VerifySettings()
+
+
 class JobConfig(Settings):
     """All settings of one run."""
 

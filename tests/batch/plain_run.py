@@ -1,0 +1,89 @@
+"""A run's stages one after the other in this process, with an engine that answers at once: real chunks, no Ray."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+
+from uniface_ray.batch.commit import Marker
+from uniface_ray.batch.job import Job
+from uniface_ray.batch.manifest import Manifest
+from uniface_ray.batch.plan import Plan
+from uniface_ray.batch.stages import Replica, commit_chunk, decode_chunk, read_chunk
+from uniface_ray.batch.tally import Tally, read_markers
+from uniface_ray.core.compose import compose
+from uniface_ray.core.config import JobConfig
+from uniface_ray.core.progress import RunState
+from uniface_ray.core.records import Reject
+from uniface_ray.core.storage import Folder
+from uniface_ray.data.sources import open_source
+from uniface_ray.engine.protocol import Request, Result
+
+WEIGHTS = "weights"
+
+
+class Instant:
+    """Answers with what `answer` says of each request."""
+
+    image_size = 32
+
+    def __init__(self, answer: Callable[[Request], Result | Reject] | None = None) -> None:
+        self.answer = answer or (lambda request: Result(f"{request.pixels.mean():.1f}", 3))
+
+    def run(self, requests: Sequence[Request]) -> list[Result | Reject]:
+        return [self.answer(request) for request in requests]
+
+
+class PlainRun:
+    """A sink of `uniface caption` and what works on it; `chunk_rows` 5."""
+
+    def __init__(self, source: Path, sink: Folder, *words: str, engine: Instant | None = None) -> None:
+        storage = sink.storage.model_dump(exclude_defaults=True)
+        typed = [f"source.path={source}", f"sink.path={sink.uri}", "run.chunk_rows=5", *words]
+        self.config: JobConfig = compose("caption", [*typed, *(f"storage.{k}={v}" for k, v in storage.items())])
+        self.sink = sink
+        self.engine = engine or Instant()
+        opened = open_source(self.config.source, self.config.storage, self.config.decode)
+        self.manifest = Manifest.open(sink, self.config, WEIGHTS, "float32")
+        self.job = Job(self.config, opened, opened.kept(), 32, "cpu", "float32", self.manifest.attempt)
+        self.plan = Plan.load(sink)
+        self.plan.extend(opened, self.config.run.chunk_rows, None)
+        self.tally = Tally(input=self.plan.rows)
+        self.manifest.write("running", self.tally)
+
+    def answered(self, chunk: int) -> bytes:
+        """A chunk, ready to be committed."""
+        decoded = decode_chunk(self.job, pa.py_buffer(read_chunk(self.job, self.plan.index, chunk)))
+        return Replica(self.job, self.engine).answer(pa.py_buffer(decoded))
+
+    def commit(self, chunk: int) -> Marker:
+        """Do a chunk."""
+        return commit_chunk(self.job, self.plan.index, pa.py_buffer(self.answered(chunk)))
+
+    def pending(self) -> list[int]:
+        """Chunks without a marker."""
+        done = {marker.chunk for marker in read_markers(self.sink)}
+        return [chunk for chunk in range(self.plan.chunks) if chunk not in done]
+
+    def finish(self, state: RunState = "done", chunks: Sequence[int] | None = None) -> "PlainRun":
+        """Do chunks (None: all that are pending) and end the run."""
+        for chunk in self.pending() if chunks is None else chunks:
+            self.commit(chunk)
+        self.tally = Tally(input=self.plan.rows)
+        for marker in read_markers(self.sink):
+            self.tally.add(marker)
+        self.manifest.write(state, self.tally)
+        return self
+
+    def again(self, *words: str, engine: Instant | None = None) -> "PlainRun":
+        """The same run once more, in another process so to say."""
+        self.manifest.write("interrupted", self.tally)
+        return PlainRun(Path(self.config.source.path), self.sink, *words, engine=engine or self.engine)
+
+
+def faces(folder: Path, portraits: Sequence[bytes], bad: Sequence[int] = ()) -> Path:
+    """The portraits as files of a folder; those of `bad` are no images."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, data in enumerate(portraits):
+        (folder / f"{number:02d}.jpg").write_bytes(b"no image" if number in bad else data)
+    return folder
