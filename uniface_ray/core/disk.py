@@ -54,44 +54,44 @@ class Disk:
             os.unlink(path)
 
     def list(self, path: str, recursive: bool) -> Iterator[tuple[str, int, float]]:
-        """(path relative to `path`, bytes, modification time in Unix seconds) of every file, in no order.
+        """(path relative to `path`, bytes, modification time in Unix seconds) of every file, by that path.
 
         Links are followed; a link to nothing is listed with 0 bytes, so that it is told rather than lost.
 
         Raises:
+            FileNotFoundError: no such folder; one that vanishes later, inside this one, is passed over.
             OSError: a folder inside cannot be read.
             UserError: a name is not UTF-8, so no table can hold it.
         """
-        seen: set[tuple[int, int]] = set()
-        os.stat(path)  # a folder that vanishes later, inside this one, is passed over
-        for folder, folders, names in os.walk(path, onerror=_raise_unless_gone, followlinks=True):
-            status = _stat(folder)
-            if status is None:
-                continue
-            if (status.st_dev, status.st_ino) in seen:  # a link back to a folder above
-                folders.clear()
-                continue
-            seen.add((status.st_dev, status.st_ino))
-            folders.sort()
-            for name in names:
-                full = os.path.join(folder, name)
-                _check_name(full)
-                found = None if name.startswith(_TEMPORARY) else _stat(full)
-                if found is None:
-                    continue
-                if stat.S_ISREG(found.st_mode) or stat.S_ISLNK(found.st_mode):
-                    size = found.st_size if stat.S_ISREG(found.st_mode) else 0
-                    yield os.path.relpath(full, path), size, found.st_mtime
-            if not recursive:
-                return
+        os.stat(path)
+        return _walk(path, "", recursive, set())
 
     def open_input(self, path: str) -> pa.NativeFile:
         return pa.OSFile(path)
 
 
-def _raise_unless_gone(error: OSError) -> None:
-    if not isinstance(error, FileNotFoundError):
-        raise error
+def _walk(path: str, inside: str, recursive: bool, seen: set[tuple[int, int]]) -> Iterator[tuple[str, int, float]]:
+    """One folder at a time in memory; `seen` knows folders by device and inode, so that links make no circles."""
+    try:
+        with os.scandir(path) as entries:
+            found = {entry.name + "/" * entry.is_dir(): entry.path for entry in entries}
+        status = os.stat(path)
+    except FileNotFoundError:
+        return
+    if (status.st_dev, status.st_ino) in seen:
+        return
+    seen.add((status.st_dev, status.st_ino))
+    for name in sorted(found):  # with the slash of a folder: the order of whole paths
+        if name.endswith("/"):
+            if recursive:
+                yield from _walk(found[name], inside + name, recursive, seen)
+            continue
+        _check_name(found[name])
+        file = None if name.startswith(_TEMPORARY) else _stat(found[name])
+        if file is None:
+            continue
+        if stat.S_ISREG(file.st_mode) or stat.S_ISLNK(file.st_mode):
+            yield inside + name, file.st_size if stat.S_ISREG(file.st_mode) else 0, file.st_mtime
 
 
 def _stat(path: str) -> os.stat_result | None:

@@ -12,6 +12,7 @@ from pyarrow import fs
 
 from uniface_ray.core.config import StorageConfig
 from uniface_ray.core.errors import UserError
+from uniface_ray.core.s3_listing import list_objects
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,9 @@ class Bucket:
     """The same methods as `disk.Disk`."""
 
     filesystem: fs.S3FileSystem
+    storage: StorageConfig
+    endpoint: str | None
+    region: str | None
 
     def read(self, path: str) -> bytes:
         with self.filesystem.open_input_file(path) as file:
@@ -43,15 +47,13 @@ class Bucket:
             self.filesystem.delete_file(path)
 
     def list(self, path: str, recursive: bool) -> Iterator[tuple[str, int, float]]:
-        """(key relative to `path`, bytes, modification time in Unix seconds) of every object, in no order.
+        """(key relative to `path`, bytes, modification time in Unix seconds) of every object, in the server's order.
 
         Raises:
-            FileNotFoundError: nothing there.
+            FileNotFoundError: no such bucket.
             OSError: the server refuses or cannot be reached.
         """
-        for info in self.filesystem.get_file_info(fs.FileSelector(path, recursive=recursive)):
-            if info.is_file:
-                yield info.path[len(path) + 1 :], int(info.size), float(info.mtime_ns or 0) / 1e9
+        return list_objects(self.storage, self.endpoint, self.region, path, recursive)
 
     def open_input(self, path: str) -> pa.NativeFile:
         return self.filesystem.open_input_file(path)
@@ -94,7 +96,10 @@ def _open(storage: StorageConfig, endpoint: str | None, region: str | None) -> B
             retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=storage.attempts),
             # Without it every write is a multipart upload of three requests, however small.
             allow_delayed_open=True,
-        )
+        ),
+        storage,
+        f"{scheme}://{host}" if host else None,
+        region,
     )
 
 

@@ -1,6 +1,7 @@
 """Folders on a local disk or in S3, behind one handle that travels to workers."""
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
@@ -96,19 +97,22 @@ class Folder:
         self._files.delete(self._path(name))
 
     def list(self, name: str = "", recursive: bool = False) -> list[FileEntry]:
-        """Files of a folder inside, or of all folders below it, sorted by name.
+        """Files of a folder inside, or of all folders below it, sorted by name; see `walk`."""
+        return sorted(self.walk(name, recursive), key=lambda entry: entry.name)
+
+    def walk(self, name: str = "", recursive: bool = True) -> Iterator[FileEntry]:
+        """The same one by one, in the storage's own order (of a disk, and mostly of S3, by name).
+
+        Millions of files need no more memory than the largest folder of a disk.
 
         A folder that is not there has no files.
         """
         prefix = f"{name}/" if name else ""
         try:
-            found = [
-                FileEntry(prefix + path, size, modified)
-                for path, size, modified in self._files.list(self._path(name), recursive)
-            ]
+            for path, size, modified in self._files.list(self._path(name), recursive):
+                yield FileEntry(prefix + path, size, modified)
         except FileNotFoundError:
-            return []
-        return sorted(found, key=lambda entry: entry.name)
+            return
 
     def open_input(self, name: str) -> pa.NativeFile:
         """Open a file for reading at any position."""
