@@ -4,12 +4,15 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from uniface_ray.batch import plan as planning
 from uniface_ray.batch.plan import CHUNK_BYTES, Plan, chunked, limited
+from uniface_ray.batch.spreading import rows_of_a_chunk
 from uniface_ray.core.config import DecodeConfig, SourceConfig, StorageConfig
 from uniface_ray.core.storage import Folder
 from uniface_ray.data.slices import Slice, Source
@@ -117,3 +120,34 @@ def test_chunks_of_large_images_hold_fewer() -> None:
     slices = [Slice(str(i), 0, 1, bytes=CHUNK_BYTES // 3) for i in range(7)]
     slices.append(Slice("huge", 0, 1, bytes=9 * CHUNK_BYTES))
     assert [len(chunk) for chunk in chunked(iter(slices), 256)] == [3, 3, 1, 1]
+
+
+def rows_of(chunk_rows: int, plan: Plan) -> list[int]:
+    assert all(plan.index.rows(chunk) <= chunk_rows for chunk in range(plan.chunks))
+    return [plan.index.rows(chunk) for chunk in range(plan.chunks)]
+
+
+@pytest.mark.parametrize("format", ["jsonl", "csv", "parquet"])
+@pytest.mark.parametrize(("rows", "replicas", "limit"), [(1000, 8, None), (1000, 8, 50), (10, 8, None), (3, 8, None)])
+def test_a_table_of_tiny_rows_reaches_all_replicas(
+    tmp_path: Path, sink: Folder, format: str, rows: int, replicas: int, limit: int | None
+) -> None:
+    uris = [f"{number}.jpg" for number in range(rows)]
+    if format == "parquet":
+        pq.write_table(pa.table({"uri": uris}), tmp_path / "a.parquet")
+    else:
+        lines = [f'{{"uri": "{uri}"}}' for uri in uris] if format == "jsonl" else ["uri", *uris]
+        (tmp_path / f"a.{format}").write_text("\n".join(lines))
+    table = source(tmp_path / f"a.{format}")
+    chunk_rows = rows_of_a_chunk(table, 256, replicas, batch_size=32, limit=limit)
+    plan = Plan.load(sink)
+    plan.extend(table, chunk_rows, limit)
+    counts = rows_of(chunk_rows, plan)
+    assert sum(counts) == (limit or rows)
+    assert len(counts) >= min(replicas, sum(counts))
+    assert max(counts) <= 32
+
+
+def test_a_large_source_keeps_its_chunks(faces: Path) -> None:
+    assert rows_of_a_chunk(source(faces), 2, replicas=1, batch_size=64, limit=None) == 2
+    assert rows_of_a_chunk(source(faces), 256, replicas=1, batch_size=64, limit=None) == 10

@@ -33,7 +33,7 @@ from uniface_ray.core.storage import Folder
             "source.uri_column names 'link', which no line has.*: uri",
         ),
         ("mixed", {"format": "jsonl", "keep_columns": ("n",)}, "source.keep_columns names 'n'"),
-        ("blank", {}, "there is no line in its JSONL files"),
+        ("blank", {}, "no jsonl file there has a row"),
     ],
 )
 def test_mistakes_are_told(place: Folder, path: str, settings: dict[str, Any], words: str) -> None:

@@ -10,6 +10,7 @@ from uniface_ray.batch.manifest import Manifest
 from uniface_ray.batch.plan import Plan
 from uniface_ray.batch.preflight import check
 from uniface_ray.batch.reporting import close_run
+from uniface_ray.batch.spreading import rows_of_a_chunk
 from uniface_ray.batch.stages import sink_failed
 from uniface_ray.batch.tally import Tally, read_markers
 from uniface_ray.batch.view import View
@@ -158,7 +159,11 @@ def _planned(job: Job, manifest: Manifest, tally: Tally, view: View) -> Plan:
     plan = Plan.load(sink)
     old_rows = plan.rows
     most_rows = max(1, _CHUNK_PIXELS // (3 * job.image_size**2))
-    listing = plan.extend(job.source, min(config.run.chunk_rows, most_rows), config.run.limit)
+    chunk_rows, limit = min(config.run.chunk_rows, most_rows), config.run.limit
+    if not plan.rows:
+        engine = config.engine
+        chunk_rows = rows_of_a_chunk(job.source, chunk_rows, engine.replicas[1], engine.batch_size, limit)
+    listing = plan.extend(job.source, chunk_rows, limit)
     if not plan.rows:
         raise UserError(f"source.path is {config.source.path!r}, whose files have no rows: give one that has")
     tally.input = plan.rows
@@ -199,7 +204,7 @@ def _work(
     from uniface_ray.batch.pipeline import Pipeline
 
     if not cluster.local:
-        check_nodes(job.config)
+        check_nodes(job.config, job.source.address)
 
     view.start(course.tally.input, course.tally.done)
     asked.listen()  # once more: Ray takes SIGTERM for itself when it starts

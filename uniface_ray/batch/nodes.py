@@ -13,20 +13,26 @@ from uniface_ray.core.storage import Folder
 _TIMEOUT_S = 120
 
 
-def check_nodes(config: JobConfig) -> None:
+def check_nodes(config: JobConfig, source: str) -> None:
     """Ask each node that is up for the paths of the run that are not in S3.
+
+    Args:
+        config: of the run.
+        source: address of what is read; empty for a name on the hub.
 
     Raises:
         UserError: a node cannot import uniface_ray, or a path is not there.
     """
     given = {
-        "source.path": config.source.path,
+        "source.path": "package://" if config.source.path.startswith("package://") else source,
         "sink.path": config.sink.path,
         "model.path": config.model.path,
     }
     # `package://` paths come with the package, wherever that lies on a node.
     folders = {
-        setting: Folder(path, config.storage) for setting, path in given.items() if not path.startswith("package://")
+        setting: Folder(path, config.storage)
+        for setting, path in given.items()
+        if path and not path.startswith("package://")
     }
     paths = {setting: folder.uri for setting, folder in folders.items() if folder.is_local}
     nodes = [node for node in ray.nodes() if node["Alive"]]

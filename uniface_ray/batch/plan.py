@@ -14,7 +14,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, astuple, dataclass, fields, replace
 from functools import lru_cache
-from itertools import groupby
+from itertools import chain, groupby
 from typing import Self
 
 import numpy as np
@@ -23,13 +23,16 @@ import pyarrow.parquet as pq
 
 from uniface_ray.batch.layout import PLAN
 from uniface_ray.core.config import StorageConfig
+from uniface_ray.core.parallel import map_ahead
 from uniface_ray.core.records import row_id_of
-from uniface_ray.core.storage import Folder
+from uniface_ray.core.storage import FileEntry, Folder
 from uniface_ray.data.slices import Slice, Source
 
 CHUNKS_PER_FILE = 64
 # A chunk is one cell of a Ray block; well under Ray's 128 MiB blocks, several fit beside each other in a small store.
 CHUNK_BYTES = 48 * 2**20
+# Files whose rows are counted at a time.
+_THREADS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,18 +127,19 @@ class Plan:
         writer = _Writer(self.sink, self.chunks)
         added = changed = present = 0
 
-        def new_slices() -> Iterator[Slice]:
+        def new_files() -> Iterator[FileEntry]:
             nonlocal added, changed, present
             for file in source.files():
                 size = known.size(file.name)
                 if size is None:
                     added += 1
-                    yield from source.slices(file, chunk_rows, CHUNK_BYTES)
+                    yield file
                 else:
                     present += 1
                     changed += size != file.size
 
-        for chunk in chunked(limited(new_slices(), room), chunk_rows):
+        slices = slices_of(source, new_files(), chunk_rows)
+        for chunk in chunked(limited(slices, room), chunk_rows):
             writer.add(chunk)
         generation = writer.close(files=added)
         if generation.chunks:
@@ -239,6 +243,16 @@ class _Writer:
 def plan_file(first_chunk: int) -> str:
     """Name of the plan file that begins with this chunk."""
     return f"{PLAN}/{first_chunk:08d}.parquet"
+
+
+def slices_of(source: Source, files: Iterable[FileEntry], rows: int) -> Iterator[Slice]:
+    """The slices of files in their order. Where files are opened for it, several are at a time."""
+
+    def slices(file: FileEntry) -> list[Slice]:
+        return list(source.slices(file, rows, CHUNK_BYTES))
+
+    counted = map_ahead(slices, files, _THREADS, _THREADS) if source.reads_to_count else map(slices, files)
+    return chain.from_iterable(counted)
 
 
 def limited(slices: Iterator[Slice], rows: int | None) -> Iterator[Slice]:

@@ -58,7 +58,7 @@ def check(config: JobConfig) -> Checked:
     _check_kept(kept)
     model = check_model(config.model, config.storage)
     sink = Folder(config.sink.path, config.storage)
-    _check_apart(config, sink)
+    _check_apart(source, sink)
     sink.check("sink.path")
     return Checked(source, sink, kept, model)
 
@@ -84,10 +84,9 @@ def _check_kept(kept: pa.Schema) -> None:
             ) from error
 
 
-def _check_apart(config: JobConfig, sink: Folder) -> None:
-    source = Folder(config.source.path, config.storage)
-    if f"{sink.uri}/".startswith(f"{source.uri}/"):
+def _check_apart(source: Source, sink: Folder) -> None:
+    if source.address and f"{sink.uri}/".startswith(f"{source.address}/"):
         raise UserError(
-            f"sink.path is {sink.uri!r}, which lies inside source.path ({source.uri!r}): a later run would take its "
-            "output for input. Use a folder beside the source"
+            f"sink.path is {sink.uri!r}, which lies inside source.path ({source.address!r}): a later run would take "
+            "its output for input. Use a folder beside the source"
         )

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-SourceFormat = Literal["auto", "images", "parquet", "jsonl"]
+SourceFormat = Literal["auto", "images", "parquet", "webdataset", "jsonl", "csv", "huggingface"]
 
 
 class Settings(BaseModel):
@@ -17,7 +17,8 @@ class SourceConfig(Settings):
     """What to read.
 
     Attributes:
-        path: folder, file, glob-free s3:// URI, or `package://` for the demo portraits that ship with the package.
+        path: folder, file or s3:// URI, with a pattern such as `**/portrait_*.jpg` if need be; `package://` is what
+            ships with the package.
         format: `auto` looks at the file names.
         image_column: parquet column of encoded image bytes (or Hugging Face's {bytes, path}).
         uri_column: parquet or JSONL column of image URIs; relative ones are relative to the file that names them.

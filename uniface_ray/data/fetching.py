@@ -1,11 +1,10 @@
 """Fetch the bytes that rows name, many at once: one object of S3 takes a while, however small."""
 
-from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 
 from uniface_ray.core.config import StorageConfig
 from uniface_ray.core.errors import UserError
+from uniface_ray.core.parallel import map_ahead
 from uniface_ray.core.records import RejectError, RejectKind, Row
 from uniface_ray.core.storage import open_path
 from uniface_ray.core.storage_errors import reject_of
@@ -26,17 +25,7 @@ def fetch_rows(rows: Iterable[Row], storage: StorageConfig, max_bytes: int) -> I
                 row.reject = error.at("read")
         return row
 
-    pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="fetch")
-    try:
-        pending: deque[Future[Row]] = deque()
-        for row in rows:
-            pending.append(pool.submit(complete, row))
-            if len(pending) >= _AHEAD:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
+    return map_ahead(complete, rows, _THREADS, _AHEAD)
 
 
 def fetch(uri: str, storage: StorageConfig, max_bytes: int) -> bytes:

@@ -17,8 +17,10 @@ class ImagesSource:
     """See `slices.Source`."""
 
     format = "images"
+    reads_to_count = False
 
     def __init__(self, files: DataFiles, source: SourceConfig, decode: DecodeConfig) -> None:
+        self.address = files.address
         self._files = files
         self._source = source
         self._max_bytes = decode.max_bytes
@@ -27,15 +29,15 @@ class ImagesSource:
         if self._source.keep_columns:
             raise UserError(
                 f"source.keep_columns is {list(self._source.keep_columns)}, but image files have no columns: "
-                "leave it empty, or give a table (parquet, JSONL) that names the images"
+                "leave it empty, or give a table (parquet, CSV, JSONL) that names the images"
             )
-        self._files.entries()
+        self._files.check()
 
     def kept(self) -> pa.Schema:
         return pa.schema([])
 
     def files(self) -> Iterator[FileEntry]:
-        return iter(self._files.entries())
+        return self._files.entries()
 
     def slices(self, file: FileEntry, rows: int, max_bytes: int) -> Iterator[Slice]:
         yield Slice(file.name, start=0, count=1, size=file.size, bytes=file.size)

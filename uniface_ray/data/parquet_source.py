@@ -8,13 +8,13 @@ import pyarrow.parquet as pq
 
 from uniface_ray.core.config import DecodeConfig, SourceConfig
 from uniface_ray.core.errors import UserError
-from uniface_ray.core.records import Reject, RejectError, RejectKind, Row, RowRef, row_id_of
+from uniface_ray.core.records import RejectError, RejectKind, Row, RowRef, row_id_of
 from uniface_ray.core.storage import FileEntry
 from uniface_ray.core.storage_errors import explain, is_storage_failure, reject_of
-from uniface_ray.data.fetching import check_size, fetch_rows
+from uniface_ray.data.fetching import fetch_rows
 from uniface_ray.data.listing import DataFiles
 from uniface_ray.data.slices import Slice, cannot_count, check_unchanged, rejected_rows
-from uniface_ray.data.uris import resolve
+from uniface_ray.data.table_rows import table_row
 
 # Rows decoded at a time and bytes read at a time: a row group may be larger than memory.
 _BATCH_ROWS = 16
@@ -30,13 +30,16 @@ class ParquetSource:
     """
 
     format = "parquet"
+    reads_to_count = True
 
     def __init__(self, files: DataFiles, source: SourceConfig, decode: DecodeConfig) -> None:
+        self.address = files.address
         self._files = files
         self._source = source
         self._max_bytes = decode.max_bytes
 
     def check(self) -> None:
+        self._files.check()
         self._columns(*self._first_schema())
 
     def kept(self) -> pa.Schema:
@@ -44,7 +47,7 @@ class ParquetSource:
         return pa.schema([schema.field(name) for name in self._source.keep_columns])
 
     def files(self) -> Iterator[FileEntry]:
-        return iter(self._files.entries())
+        return self._files.entries()
 
     def slices(self, file: FileEntry, rows: int, max_bytes: int) -> Iterator[Slice]:
         total, row_bytes = 1, 0.0
@@ -110,22 +113,10 @@ class ParquetSource:
                     return
 
     def _row(self, path: str, position: int, record: dict[str, Any]) -> Row:
-        row = Row(RowRef(row_id_of(path, position), self._files.uri(path)))
-        try:
-            row.kept = {name: record[name].as_py() for name in self._source.keep_columns}
-            data, uri = _image_of(next(iter(record.values())))
-            if data is not None:
-                check_size(row.ref.uri, len(data), self._max_bytes)
-                row.data = data
-            elif uri:
-                row.ref = RowRef(row.ref.row_id, resolve(uri, row.ref.uri))
-            else:
-                raise RejectError(RejectKind.BAD_REQUEST, f"row {position} of {row.ref.uri} has no image")
-        except RejectError as error:
-            row.reject = error.at("read")
-        except (ValueError, OverflowError) as error:  # text that is no UTF-8, a date beyond Python's
-            row.reject = Reject(RejectKind.BAD_REQUEST, f"row {position} of {row.ref.uri}: {error}", "read")
-        return row
+        ref = RowRef(row_id_of(path, position), self._files.uri(path))
+        where = f"row {position} of {ref.uri}"
+        image = next(iter(record))
+        return table_row(ref, where, self._source, image, lambda name: record[name].as_py(), self._max_bytes)
 
     def _first_schema(self) -> tuple[pa.Schema, str]:
         """The columns of the first file that can be read, and its address."""
@@ -180,14 +171,6 @@ def _groups_of(metadata: pq.FileMetaData, piece: Slice) -> tuple[list[int], int]
             groups.append(group)
         first = end
     return groups, skip
-
-
-def _image_of(value: Any) -> tuple[bytes | None, str | None]:
-    """The bytes of an image, or the URI that stands for them."""
-    cell = value.as_py()
-    if isinstance(cell, dict):
-        return cell["bytes"], cell.get("path")
-    return (None, cell) if isinstance(cell, str) else (cell, None)
 
 
 def _holds_images(kind: pa.DataType) -> bool:

@@ -17,9 +17,10 @@ class Slice:
 
     Attributes:
         path: of the file, relative to `source.path`; the file's own name where that is a single file.
-        start: position in the file of the first row; 0 for an image file, the line number (from 0) in JSONL.
+        start: position in the file of the first row, from 0: a row of parquet, a line of JSONL, a record of CSV
+            (after the header), a sample of a tar; 0 for an image file.
         count: rows.
-        offset: bytes before the first row, in JSONL; else 0.
+        offset: bytes before the first row, in JSONL, CSV (of a gzip file: of what it holds) and tars; else 0.
         size: bytes of the file when it was listed, to notice a change.
         bytes: of these rows' images, about; 0 where they are files of their own that the table only names.
     """
@@ -36,10 +37,14 @@ class Source(Protocol):
     """Where rows come from. It pickles small: the listing stays behind.
 
     Attributes:
-        format: `images`, `parquet` or `jsonl`.
+        format: as `source.format`, and never `auto`.
+        address: the file or folder that is read (of a pattern, the folder above it); empty for a name on the hub.
+        reads_to_count: `slices` opens the file, so several at a time pay.
     """
 
     format: str
+    address: str
+    reads_to_count: bool
 
     def check(self) -> None:
         """Look at the source's listing and first file.
@@ -54,7 +59,11 @@ class Source(Protocol):
         ...
 
     def files(self) -> Iterator[FileEntry]:
-        """Each data file once, sorted by name."""
+        """Each data file once, in an order that the rows' ids do not depend on.
+
+        Raises:
+            StoppedError: the storage failed half-way.
+        """
         ...
 
     def slices(self, file: FileEntry, rows: int, max_bytes: int) -> Iterator[Slice]:

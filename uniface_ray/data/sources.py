@@ -2,10 +2,10 @@
 
 from uniface_ray.core.config import DecodeConfig, SourceConfig, StorageConfig
 from uniface_ray.data.images_source import ImagesSource
-from uniface_ray.data.jsonl_source import JsonlSource
 from uniface_ray.data.listing import DataFiles
 from uniface_ray.data.parquet_source import ParquetSource
 from uniface_ray.data.slices import Source
+from uniface_ray.data.text_source import TextSource
 
 
 def open_source(source: SourceConfig, storage: StorageConfig, decode: DecodeConfig) -> Source:
@@ -21,4 +21,4 @@ def open_source(source: SourceConfig, storage: StorageConfig, decode: DecodeConf
         case "parquet":
             return ParquetSource(files, source, decode)
         case _:
-            return JsonlSource(files, source, decode)
+            return TextSource(files, source, decode)
