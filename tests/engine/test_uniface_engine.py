@@ -1,21 +1,16 @@
 """The engine of our own model, on random weights."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from tests.tiny import save_random_model
 from uniface_ray.core.errors import UniFaceError
 from uniface_ray.core.records import Reject, RejectKind
 from uniface_ray.engine.protocol import Request, Result
 from uniface_ray.engine.uniface import UniFaceEngine
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_random_model(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture
@@ -51,8 +46,46 @@ def test_a_request_that_fails_costs_no_other(folder: Path, requests: list[Reques
     outcomes = engine.run(requests)
     bad = outcomes.pop(3)
     assert isinstance(bad, Reject)
-    assert (bad.kind, bad.stage) == (RejectKind.MODEL_ERROR, "engine")
+    assert (bad.kind, bad.stage) == (RejectKind.BAD_REQUEST, "engine")
+    assert "(3, 5, 5)" in bad.message
     assert texts(outcomes) == good[:3] + good[4:]
+
+
+def test_a_question_that_does_not_fit_the_model_is_refused(folder: Path, requests: list[Request]) -> None:
+    too_long = Request(requests[0].pixels, "q" * 10, max_new_tokens=3000, seed=0)
+    refused, answered = UniFaceEngine(folder).run([too_long, requests[0]])
+    assert isinstance(refused, Reject)
+    assert refused.kind == RejectKind.BAD_REQUEST
+    assert "this model has 2048" in refused.message
+    assert isinstance(answered, Result)
+
+
+def test_a_batch_too_large_for_memory_is_split(
+    folder: Path, requests: list[Request], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = UniFaceEngine(folder, batch_size=7)
+    good = texts(engine.run(requests))
+    hidden_states = engine.model.hidden_states
+
+    def limited(ids: torch.Tensor, **arguments: Any) -> Any:
+        if len(ids) > 3:
+            raise torch.OutOfMemoryError("no room")
+        return hidden_states(ids, **arguments)
+
+    monkeypatch.setattr(engine.model, "hidden_states", limited)
+    assert texts(engine.run(requests)) == good
+
+
+def test_a_cancelled_request_gives_no_outcome(folder: Path, requests: list[Request]) -> None:
+    engine = UniFaceEngine(folder, batch_size=2)
+    good = texts(engine.run(requests))
+    numbers = [engine.submit(request) for request in requests]
+    outcomes = dict(engine.step())
+    for cancelled in (numbers[0], numbers[6], numbers[6], 10**6):  # one that runs, one that waits, and no such one
+        engine.cancel(cancelled)
+    while len(outcomes) < 5:
+        outcomes |= engine.step()
+    assert [outcomes.get(number) and outcomes[number].text for number in numbers] == [None, *good[1:6], None]
 
 
 def test_lower_precision_keeps_the_image_codes_and_the_rotary_angles(folder: Path) -> None:

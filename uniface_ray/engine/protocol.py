@@ -45,6 +45,28 @@ class Engine(Protocol):
         """Side of the square of pixels a request carries."""
         ...
 
-    def run(self, requests: Sequence[Request]) -> list[Result | Reject]:
-        """Answer requests; the i-th outcome belongs to the i-th request. A bad request costs no other."""
+    def submit(self, request: Request) -> int:
+        """Take a request; its outcome comes from a later `step`, under the id given back."""
         ...
+
+    def step(self) -> list[tuple[int, Result | Reject]]:
+        """Go on with what was submitted, a little; outcomes of what has ended, by id. A bad request costs no other."""
+        ...
+
+    def cancel(self, number: int) -> None:
+        """Forget a request: no outcome will come. An id that has ended already is no error."""
+        ...
+
+    def run(self, requests: Sequence[Request]) -> list[Result | Reject]:
+        """Answer requests; the i-th outcome belongs to the i-th request."""
+        ...
+
+
+def run_all(engine: Engine, requests: Sequence[Request]) -> list[Result | Reject]:
+    """`Engine.run`, by means of the other methods. Outcomes of requests submitted before are lost."""
+    numbers = [engine.submit(request) for request in requests]
+    waited_for = set(numbers)
+    outcomes: dict[int, Result | Reject] = {}
+    while waited_for - outcomes.keys():
+        outcomes |= engine.step()
+    return [outcomes[number] for number in numbers]

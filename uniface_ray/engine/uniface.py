@@ -1,20 +1,22 @@
 """The engine of our own model."""
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 import transformers
 
-from uniface_ray.core.errors import UniFaceError
-from uniface_ray.core.records import Reject, RejectKind
+from uniface_ray.core.records import Reject, RejectError, RejectKind
 from uniface_ray.engine.allocator import keep_freed_memory
-from uniface_ray.engine.protocol import Request, Result
+from uniface_ray.engine.lane import Lane
+from uniface_ray.engine.protocol import Request, Result, run_all
+from uniface_ray.engine.text import TextRunner, TextSequence
 from uniface_ray.model import UniFaceForConditionalGeneration, UniFaceProcessor
-from uniface_ray.model.decoding import greedy_text
-from uniface_ray.model.pixels import to_model_range
-from uniface_ray.model.prompts import understanding_ids
+
+# Positions of image prefixes that go through the model in one step: enough to keep it busy, few enough that the
+# answers under way do not wait long.
+_PREFILL = 4096
 
 
 class UniFaceEngine:
@@ -49,50 +51,72 @@ class UniFaceEngine:
         for parameter in model.showo.parameters():  # and no buffers: rotary angles need their float32
             parameter.data = parameter.data.to(getattr(torch, dtype))
         self.model = model
+        self._next_id = 0
+        self._refused: list[tuple[int, Result | Reject]] = []
+        runner = TextRunner(model, batch_size)
+        self._texts = Lane(runner, batch_size, most_entering=max(1, _PREFILL // runner.prefix))
 
     @property
     def image_size(self) -> int:
         """Side of the square of pixels a request carries."""
         return self.model.config.magvit_config.image_size
 
-    def run(self, requests: Sequence[Request]) -> list[Result | Reject]:
-        """Answer requests in batches; the i-th outcome belongs to the i-th request.
+    def submit(self, request: Request) -> int:
+        """Let a request wait for a slot; its id comes back with its outcome from `step`."""
+        number = self._next_id
+        self._next_id += 1
+        try:
+            self._texts.scheduler.add(self._text(number, request))
+        except RejectError as error:
+            self._refused.append((number, error.at("engine")))
+        return number
+
+    def step(self) -> list[tuple[int, Result | Reject]]:
+        """Let waiting requests into free slots, and go one step on with all that run.
+
+        Returns:
+            Outcomes of those that ended, by id.
 
         Raises:
-            UniFaceError: no request of a batch can be answered: then the replica is broken, not its requests.
+            UniFaceError: no request can be answered: then the replica is broken, not its requests.
         """
-        outcomes: list[Result | Reject] = []
-        for start in range(0, len(requests), self.batch_size):
-            batch = self._answer_or_split(requests[start : start + self.batch_size])
-            if len(batch) > 1 and all(isinstance(one, Reject) for one in batch):
-                raise UniFaceError(f"the model answers none of {len(batch)} requests: {batch[0]}")
-            outcomes += batch
-        return outcomes
+        refused, self._refused = self._refused, []
+        with torch.inference_mode():
+            return refused + [(one.id, reject or self._answer(one)) for one, reject in self._texts.step()]
 
-    def _answer_or_split(self, requests: Sequence[Request]) -> list[Result | Reject]:
-        try:
-            return self._answer(requests)
-        except torch.AcceleratorError as error:
-            raise UniFaceError(f"the device of this replica failed: {error}") from error
-        except Exception as error:
-            if len(requests) == 1:
-                out_of_memory = isinstance(error, MemoryError | torch.OutOfMemoryError)
-                kind = RejectKind.OUT_OF_MEMORY if out_of_memory else RejectKind.MODEL_ERROR
-                return [Reject(kind, f"{type(error).__name__}: {error}", "engine", attempts=2)]
-        # One request that fails, or a batch too large for memory: halves find it or fit, and nobody else loses a row.
-        middle = len(requests) // 2
-        return self._answer_or_split(requests[:middle]) + self._answer_or_split(requests[middle:])
+    def cancel(self, number: int) -> None:
+        """Forget a request, whose slot is free at once; no outcome will come. Ids that have ended are no error."""
+        self._refused = [(refused, reject) for refused, reject in self._refused if refused != number]
+        with torch.inference_mode():
+            self._texts.drop(lambda one: one.id == number)
 
-    @torch.inference_mode()
-    def _answer(self, requests: Sequence[Request]) -> list[Result | Reject]:
+    def run(self, requests: Sequence[Request]) -> list[Result | Reject]:
+        """Answer requests; the i-th outcome belongs to the i-th request."""
+        return run_all(self, requests)
+
+    def _text(self, number: int, request: Request) -> TextSequence:
         config = self.model.config
-        pixels = torch.from_numpy(np.stack([request.pixels for request in requests])).to(self.device)
-        codes = self.model.encode_images(to_model_range(pixels))
-        rows = [
-            understanding_ids(config, self.processor.question_ids(request.question), code)
-            for request, code in zip(requests, codes, strict=True)
-        ]
-        longest = max(request.max_new_tokens for request in requests)
-        answers = greedy_text(self.model, rows, longest, stop_id=config.eos_token_id)
-        cut = [answer[: request.max_new_tokens] for answer, request in zip(answers, requests, strict=True)]
-        return [Result(self.processor.answer_text(answer), len(answer)) for answer in cut]
+        size = self.image_size
+        if request.pixels.shape != (3, size, size):
+            what = f"the image is {request.pixels.shape}, but this model takes (3, {size}, {size})"
+            raise RejectError(RejectKind.BAD_REQUEST, what)
+        prompt = [config.bos_token_id, *self.processor.question_ids(request.question)]
+        positions = (config.num_image_tokens + 3) + len(prompt) + request.max_new_tokens
+        if positions > config.backbone_config.max_position_embeddings:
+            what = (
+                f"the image, a question of {len(prompt)} tokens and an answer of up to {request.max_new_tokens} take "
+                f"{positions} positions, but this model has {config.backbone_config.max_position_embeddings}"
+            )
+            raise RejectError(RejectKind.BAD_REQUEST, what)
+        return TextSequence(
+            id=number,
+            image=hashlib.blake2b(request.pixels.tobytes(), digest_size=16).digest(),
+            picture=request.pixels,
+            prompt=prompt,
+            max_new_tokens=request.max_new_tokens,
+            stop_ids=frozenset([config.eos_token_id]),
+            seed=request.seed,
+        )
+
+    def _answer(self, one: TextSequence) -> Result:
+        return Result(self.processor.answer_text(one.tokens), len(one.tokens))

@@ -1,0 +1,164 @@
+"""Answers in slots: the tokens of the plain loop, whoever else is in the batch."""
+
+import random
+from collections import Counter
+from collections.abc import Sequence
+
+import pytest
+import torch
+from torch import Tensor
+
+from benchmarks.loops import mmu_loop
+from uniface_ray.core.records import Reject, RejectKind
+from uniface_ray.engine.lane import Lane
+from uniface_ray.engine.sampling import Sampling
+from uniface_ray.engine.text import TextRunner, TextSequence
+from uniface_ray.model import UniFaceForConditionalGeneration
+from uniface_ray.model.prompts import understanding_ids
+
+COUNT = 18
+NEAR_TIE = 1e-4
+
+
+def sequences(model: UniFaceForConditionalGeneration, sampling: Sampling | None = None) -> list[TextSequence]:
+    """Questions of many lengths about eight images, answers of many lengths."""
+    generator = torch.Generator().manual_seed(0)
+    chance = random.Random(0)
+    codes = torch.randint(model.config.codebook_size, (8, model.config.num_image_tokens), generator=generator)
+    return [
+        TextSequence(
+            id=number,
+            image=bytes([number % 8]),
+            picture=codes[number % 8],
+            prompt=[0, *chance.choices(range(1, 300), k=chance.randint(1, 40))],
+            max_new_tokens=chance.randint(1, 20),
+            stop_ids=frozenset(chance.choices(range(300), k=4)),
+            sampling=sampling or Sampling(),
+            seed=number,
+        )
+        for number in range(COUNT)
+    ]
+
+
+@torch.inference_mode()
+def answers(
+    model: UniFaceForConditionalGeneration, asked: Sequence[TextSequence], slots: int, most_entering: int = 100
+) -> list[list[int]]:
+    """Tokens of each sequence."""
+    lane = Lane(TextRunner(model, slots), slots, most_entering)
+    for one in asked:
+        lane.scheduler.add(one)
+    ended = set()
+    while len(lane):
+        for one, reject in lane.step():
+            assert reject is None
+            ended.add(one.id)
+    assert ended == {one.id for one in asked}
+    return [one.tokens for one in asked]
+
+
+@torch.inference_mode()
+def disagreements(model: UniFaceForConditionalGeneration, asked: Sequence[TextSequence]) -> int:
+    """Answers that differ from the plain loop's; all of them must part at a near tie."""
+    different = 0
+    for one in asked:
+        ids = understanding_ids(model.config, one.prompt[1:], one.picture)
+        expected, gaps = mmu_loop(model, ids, one.max_new_tokens, one.stop_ids)
+        if expected != one.tokens:
+            parted = next((i for i, pair in enumerate(zip(expected, one.tokens, strict=False)) if len(set(pair)) > 1))
+            assert gaps[parted] < NEAR_TIE
+            different += 1
+    return different
+
+
+@pytest.mark.parametrize(("slots", "most_entering"), [(1, 1), (5, 2), (64, 64)])
+def test_tokens_are_those_of_the_plain_loop(
+    model: UniFaceForConditionalGeneration, slots: int, most_entering: int
+) -> None:
+    asked = sequences(model)
+    answers(model, asked, slots, most_entering)
+    assert len({len(one.tokens) for one in asked}) > 5
+    assert disagreements(model, asked) == 0
+
+
+def test_drawn_tokens_depend_on_the_seed_and_not_on_the_batch(model: UniFaceForConditionalGeneration) -> None:
+    hot = Sampling(temperature=1.5, top_p=0.9)
+    together, alone = (answers(model, sequences(model, hot), slots) for slots in (64, 1))
+    turned = answers(model, sequences(model, hot)[::-1], 6)[::-1]
+    assert together == alone == turned
+    assert together != answers(model, sequences(model), 64)
+
+
+def test_an_image_is_computed_once_for_all_questions_about_it(
+    model: UniFaceForConditionalGeneration, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = sorted(sequences(model), key=lambda one: one.image)
+    computed: list[int] = []
+    hidden_states = model.hidden_states
+
+    def counted(ids: Tensor, **arguments: object) -> object:
+        if bool((ids == model.config.special_id("<|eoi|>")).any()):
+            computed.append(len(ids))
+        return hidden_states(ids, **arguments)
+
+    monkeypatch.setattr(model, "hidden_states", counted)
+    answers(model, asked, slots=4)
+    assert sum(computed) == 8
+    assert disagreements(model, asked) == 0
+
+
+def test_slots_are_full_while_somebody_waits(model: UniFaceForConditionalGeneration) -> None:
+    lane = Lane(TextRunner(model, 4), 4, 4)
+    for one in sequences(model):
+        lane.scheduler.add(one)
+    with torch.inference_mode():
+        while lane.scheduler.waiting:
+            waiting, running = len(lane.scheduler.waiting), len(lane.scheduler.running)
+            ended = lane.step()
+            entered = waiting - len(lane.scheduler.waiting)
+            assert running + entered == min(4, running + waiting)  # who left in one step was replaced in the next
+            assert len(lane.scheduler.running) == running + entered - len(ended)
+
+
+def test_a_request_that_is_dropped_frees_its_slot(model: UniFaceForConditionalGeneration) -> None:
+    lane = Lane(TextRunner(model, 3), 3, 3)
+    asked = [one for one in sequences(model) if one.max_new_tokens > 3][:6]
+    for one in asked:
+        lane.scheduler.add(one)
+    with torch.inference_mode():
+        lane.step()
+        dropped = lane.drop(lambda one: one.id in (asked[0].id, asked[5].id))
+        assert {one.id for one in dropped} == {asked[0].id, asked[5].id}
+        assert len(lane.scheduler.running) == 2
+        lane.step()
+        assert asked[3] in lane.scheduler.running
+        while len(lane):
+            lane.step()
+    assert disagreements(model, asked[1:5]) == 0
+
+
+def test_a_row_that_fails_on_the_way_costs_no_other(
+    model: UniFaceForConditionalGeneration, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = answers(model, sequences(model), 8)
+    counted = Counter(token for tokens in good for token in set(tokens[:-1]))
+    poison = next(token for token, count in counted.most_common() if count < 6)
+    hidden_states = model.hidden_states
+
+    def poisoned(ids: Tensor, **arguments: object) -> object:
+        if ids.shape[1] == 1 and bool((ids == poison).any()):
+            raise ValueError("poison")
+        return hidden_states(ids, **arguments)
+
+    monkeypatch.setattr(model, "hidden_states", poisoned)
+    asked = sequences(model)
+    lane = Lane(TextRunner(model, 8), 8, 4)
+    for one in asked:
+        lane.scheduler.add(one)
+    rejects: dict[int, Reject] = {}
+    with torch.inference_mode():
+        while len(lane):
+            rejects |= {one.id: reject for one, reject in lane.step() if reject}
+    assert rejects.keys() == {number for number, tokens in enumerate(good) if poison in tokens[:-1]}
+    assert {(one.kind, one.message) for one in rejects.values()} == {(RejectKind.MODEL_ERROR, "ValueError: poison")}
+    assert all(one.tokens == tokens for one, tokens in zip(asked, good, strict=True) if one.id not in rejects)

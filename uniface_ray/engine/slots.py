@@ -1,0 +1,98 @@
+"""Keys and values of many requests at once: a slot each, in one tensor that is made once."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedConfig
+from transformers.cache_utils import Cache, DynamicLayer
+
+# Room is made for this many positions at a time.
+_POSITIONS = 64
+
+
+class SlotCache(Cache):
+    """A transformers cache over slots. Before each call of the model, one of three windows says what it works on.
+
+    Letters in shapes: S slots, H heads, P positions, D head size.
+    """
+
+    def __init__(self, backbone: PreTrainedConfig, slots: int, dtype: torch.dtype, device: torch.device) -> None:
+        """Make a cache without room; `reserve` makes some."""
+        layers, heads = backbone.num_hidden_layers, backbone.num_key_value_heads
+        size = backbone.hidden_size // backbone.num_attention_heads
+        self.states = torch.empty((layers, 2, slots, heads, 0, size), dtype=dtype, device=device)
+        self.rows: slice | Tensor = slice(0)
+        self.start: int | Tensor = 0
+        self.end = 0
+        super().__init__(layers=[_SlotLayer(self, layer) for layer in range(layers)])
+
+    @property
+    def room(self) -> int:
+        """Positions of a slot."""
+        return self.states.shape[4]
+
+    def reserve(self, positions: int) -> None:
+        """Make room for requests of so many positions: a copy, and only for a request longer than any before."""
+        room = self.states.shape[4]
+        if positions > room:
+            wider = -(-positions // _POSITIONS) * _POSITIONS
+            # Zeros, because what a mask hides is still multiplied by 0: a NaN there would be seen by all.
+            states = self.states.new_zeros((*self.states.shape[:4], wider, self.states.shape[5]))
+            states[..., :room, :] = self.states
+            self.states = states
+
+    def at_start(self, rows: Sequence[int]) -> "SlotCache":
+        """The next call begins these slots anew, all with the same number of positions."""
+        self.rows, self.start = torch.tensor(rows, device=self.states.device), 0
+        return self
+
+    def after(self, rows: slice, start: int, end: int) -> "SlotCache":
+        """The next call continues `rows` from position `start`, up to `end`."""
+        self.rows, self.start, self.end = rows, start, end
+        return self
+
+    def one_more(self, rows: slice, positions: Tensor, end: int) -> "SlotCache":
+        """The next call adds one position to each of `rows`, row i at `positions[i]`; none is at `end` or beyond."""
+        self.rows, self.start, self.end = rows, positions, end
+        return self
+
+    def copy(self, moves: Sequence[tuple[int, int]], positions: int) -> None:
+        """Copy the first `positions` of some slots to others, (from, to) each, as if all at once."""
+        targets = {target for _, target in moves}
+        used = self.states[..., :positions, :]
+        states = [used[:, :, source].clone() if source in targets else used[:, :, source] for source, _ in moves]
+        for (_, target), state in zip(moves, states, strict=True):
+            used[:, :, target] = state
+
+
+class _SlotLayer(DynamicLayer):
+    """One layer's part of the slots; the owner's window says where."""
+
+    def __init__(self, owner: SlotCache, layer: int) -> None:
+        super().__init__()
+        self.owner = owner
+        self.layer = layer
+        self.is_initialized = True
+
+    def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+        """Write keys and values (rows, H, L, D) and give all that the window's queries may see."""
+        owner, length = self.owner, key_states.shape[2]
+        states = owner.states[self.layer]
+        if isinstance(owner.rows, Tensor):
+            states[0, owner.rows, :, :length] = key_states
+            states[1, owner.rows, :, :length] = value_states
+            return key_states, value_states
+        keys, values = states[:, owner.rows]
+        if isinstance(owner.start, Tensor):
+            every = torch.arange(len(owner.start), device=states.device)
+            keys[every, :, owner.start] = key_states[:, :, 0]
+            values[every, :, owner.start] = value_states[:, :, 0]
+        else:
+            keys[:, :, owner.start : owner.start + length] = key_states
+            values[:, :, owner.start : owner.start + length] = value_states
+        return keys[:, :, : owner.end], values[:, :, : owner.end]
+
+    def get_seq_length(self) -> int:
+        return self.owner.end

@@ -1,0 +1,188 @@
+"""Answers under way: prefill of those who enter, one token a step for those who run."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+
+import torch
+from torch import Tensor
+
+from uniface_ray.core.records import Pixels
+from uniface_ray.engine.pictures import read_pictures
+from uniface_ray.engine.sampling import Sampling, choose, uniforms
+from uniface_ray.engine.slots import SlotCache
+from uniface_ray.model import UniFaceForConditionalGeneration
+from uniface_ray.model.features import ImageFeatures
+
+# Prompts go through the model with others whose length is the same up to this many tokens.
+_BUCKET = 16
+
+
+@dataclass(slots=True, eq=False)
+class TextSequence:
+    """One answer, from its prompt to its last token.
+
+    Attributes:
+        id: of the request.
+        image: names the picture: sequences about the same one have the same name and share its keys and values.
+        picture: uint8 (3, size, size) RGB, or image codes (N,) int64.
+        prompt: token ids after the picture, `<bos>` first.
+        max_new_tokens: most tokens of the answer.
+        stop_ids: a token of these ends the answer and is not part of it.
+        sampling: how tokens are chosen.
+        seed: of the random numbers, where there are some.
+        deadline: on the monotonic clock; infinite where there is none.
+        tokens: of the answer so far.
+        done: nothing comes any more.
+    """
+
+    id: int
+    image: bytes
+    picture: Pixels | Tensor
+    prompt: list[int]
+    max_new_tokens: int
+    stop_ids: frozenset[int]
+    sampling: Sampling = field(default_factory=Sampling)
+    seed: int = 0
+    deadline: float = float("inf")
+    tokens: list[int] = field(default_factory=list)
+    done: bool = False
+    _uniforms: Tensor | None = None
+
+    @property
+    def uniform(self) -> float:
+        """The random number of the next token."""
+        if self._uniforms is None:
+            self._uniforms = uniforms(self.seed, self.max_new_tokens)
+        return float(self._uniforms[len(self.tokens)])
+
+    def take(self, token: int) -> None:
+        """Add the next token, or stop there."""
+        if token in self.stop_ids:
+            self.done = True
+        else:
+            self.tokens.append(token)
+            self.done = len(self.tokens) == self.max_new_tokens
+
+
+class TextRunner:
+    """Slots of answers over one model. Letters in shapes: B rows, L positions of a prompt, N image tokens."""
+
+    def __init__(self, model: UniFaceForConditionalGeneration, slots: int) -> None:
+        self.model = model
+        self.cache = SlotCache(model.config.backbone_config, slots, model.dtype, model.device)
+        # What each slot's prefix shows, also after its answer has left: a question about it need not compute it again.
+        self.images: list[bytes | None] = [None] * slots
+        self.prefix = model.config.num_image_tokens + 3  # <|mmu|> <|soi|> image <|eoi|>
+        self._chosen: list[tuple[Sequence[TextSequence], Tensor]] = []
+
+    @staticmethod
+    def order(one: TextSequence) -> int:
+        """Who goes next to whom when several enter: prompts of like length, which then need little padding."""
+        return len(one.prompt)
+
+    def enter(self, entering: Sequence[TextSequence], first: int) -> None:
+        """Compute the prompts of new sequences and their first tokens.
+
+        Args:
+            entering: who they are, in the order of `order`.
+            first: slot of the first of them; the others follow.
+        """
+        self.cache.reserve(self.prefix + max(len(one.prompt) + one.max_new_tokens for one in entering))
+        self._place_images(entering, first)
+        chosen = []
+        for _, bucket in groupby(entering, key=lambda one: -(-len(one.prompt) // _BUCKET)):
+            group = list(bucket)
+            chosen.append((group, self._prefill(group, slice(first, first + len(group)))))
+            first += len(group)
+        self._chosen += chosen
+
+    def advance(self, running: Sequence[TextSequence], first: int) -> None:
+        """Compute one more token of sequences in the slots from `first` on."""
+        tokens = torch.tensor([[one.tokens[-1]] for one in running], device=self.model.device)
+        lengths = [self.prefix + len(one.prompt) + len(one.tokens) for one in running]
+        positions = torch.tensor(lengths, device=self.model.device) - 1
+        end = max(lengths)
+        visible = torch.arange(end, device=self.model.device) <= positions[:, None]
+        window = self.cache.one_more(slice(first, first + len(running)), positions, end)
+        hidden = self._hidden(tokens, visible[:, None, None], positions[:, None], window)
+        self._chosen.append((running, self._choose(running, hidden[:, 0])))
+
+    def collect(self) -> None:
+        """Give each sequence the token chosen for it since the last call: the one time a step waits for the device."""
+        chosen, self._chosen = self._chosen, []
+        if chosen:
+            tokens = torch.cat([tokens for _, tokens in chosen]).tolist()
+            for one, token in zip((one for group, _ in chosen for one in group), tokens, strict=True):
+                one.take(token)
+
+    def move(self, moves: Sequence[tuple[int, int]]) -> None:
+        """Sequences change their slots, (from, to) each."""
+        self.cache.copy(moves, self.cache.room)
+        for source, target in moves:
+            self.images[target] = self.images[source]
+
+    def _place_images(self, entering: Sequence[TextSequence], first: int) -> None:
+        """Fill the image prefixes of new slots: copied where a slot has one, computed once for each other image."""
+        held = {image: slot for slot, image in enumerate(self.images) if image is not None}
+        copies = [(held[one.image], slot) for slot, one in enumerate(entering, first) if one.image in held]
+        self.images[first : first + len(entering)] = [None] * len(entering)
+        self.cache.copy(copies, self.prefix)
+        fresh: dict[bytes, int] = {}
+        again: list[tuple[int, int]] = []
+        for slot, one in enumerate(entering, first):
+            if one.image not in held:
+                again += [(fresh[one.image], slot)] if one.image in fresh else []
+                fresh.setdefault(one.image, slot)
+        if fresh:
+            self._compute_images([entering[slot - first].picture for slot in fresh.values()], list(fresh.values()))
+        self.cache.copy(again, self.prefix)
+        self.images[first : first + len(entering)] = [one.image for one in entering]
+
+    def _compute_images(self, pictures: Sequence[Pixels | Tensor], slots: Sequence[int]) -> None:
+        config, device = self.model.config, self.model.device
+        codes, features = read_pictures(self.model, pictures)
+        ids = torch.empty((len(codes), self.prefix), dtype=torch.int64, device=device)
+        ids[:, 0] = config.special_id("<|mmu|>")
+        ids[:, 1] = config.special_id("<|soi|>")
+        ids[:, 2:-1] = codes + config.image_token_offset
+        ids[:, -1] = config.special_id("<|eoi|>")
+        everything = torch.ones((1, 1, self.prefix, self.prefix), dtype=torch.bool, device=device)
+        positions = torch.arange(self.prefix, device=device)[None]
+        self._hidden(ids, everything, positions, self.cache.at_start(slots), features)
+
+    def _prefill(self, group: Sequence[TextSequence], rows: slice) -> Tensor:
+        """First tokens (B,) of prompts, which follow the image prefix, padded at the right.
+
+        What padding leaves in the cache is seen by nobody: a row's own tokens are written over it.
+        """
+        device = self.model.device
+        lengths = torch.tensor([len(one.prompt) for one in group], device=device)
+        longest = len(group[-1].prompt)
+        padded = [one.prompt + [self.model.config.pad_id] * (longest - len(one.prompt)) for one in group]
+        positions = torch.arange(self.prefix, self.prefix + longest, device=device)
+        causal = torch.arange(self.prefix + longest, device=device) <= positions[:, None]
+        window = self.cache.after(rows, self.prefix, self.prefix + longest)
+        hidden = self._hidden(torch.tensor(padded, device=device), causal[None, None], positions[None], window)
+        return self._choose(group, hidden[torch.arange(len(group), device=device), lengths - 1])
+
+    def _hidden(
+        self, ids: Tensor, rule: Tensor, positions: Tensor, window: SlotCache, features: ImageFeatures | None = None
+    ) -> Tensor:
+        return self.model.hidden_states(
+            ids,
+            attention_mask=rule,
+            position_ids=positions,
+            past_key_values=window,
+            use_cache=True,
+            generation=torch.zeros(len(ids), dtype=torch.bool, device=ids.device),
+            features=features,
+        ).last_hidden_state
+
+    def _choose(self, group: Sequence[TextSequence], hidden: Tensor) -> Tensor:
+        """Choose the next token of each row from its last hidden state (B, D)."""
+        logits = self.model.text_logits(hidden)
+        if any(one.sampling.temperature for one in group):
+            numbers = [(one.sampling.temperature, one.sampling.top_p, one.uniform) for one in group]
+            return choose(logits, *torch.tensor(numbers, device=logits.device).unbind(1))
+        return logits.argmax(-1)
