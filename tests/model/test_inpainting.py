@@ -1,0 +1,153 @@
+"""Pictures changed where a mask says, and nowhere else; pictures extended."""
+
+import io
+import re
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from uniface_ray.core.errors import UserError
+from uniface_ray.model import UniFaceForConditionalGeneration, outpainting
+from uniface_ray.model.drawing import DrawRequest, DrawSettings, draw
+from uniface_ray.model.inpainting import InpaintRequest, draw_requests, fit_mask, inpaint, masked_tokens, paste
+from uniface_ray.model.outpainting import OutpaintRequest, outpaint
+from uniface_ray.model.pixels import fit_square, from_model_range, to_model_range
+
+QUICK = DrawSettings(steps=4, guidance=1.0)
+
+
+@pytest.fixture(scope="module")
+def faces(portraits: list[bytes]) -> list[Tensor]:
+    """Portraits of 16 pixels."""
+    return [torch.from_numpy(fit_square(np.array(Image.open(io.BytesIO(jpeg))), 16)) for jpeg in portraits[:3]]
+
+
+@pytest.fixture
+def mask() -> Tensor:
+    """The lower right quarter and one row and column more, less than half of the tokens there."""
+    mask = torch.zeros(16, 16, dtype=torch.bool)
+    mask[7:, 7:] = True
+    return mask
+
+
+def test_only_what_is_masked_changes(model: UniFaceForConditionalGeneration, faces: list[Tensor], mask: Tensor) -> None:
+    requests = [InpaintRequest(face, mask, [5, 6], seed, QUICK) for seed, face in enumerate(faces)]
+    changed = inpaint(model, requests)
+    for before, after in zip(faces, changed, strict=True):
+        assert torch.equal(before[:, ~mask], after[:, ~mask])
+        assert not torch.equal(before[:, mask], after[:, mask])
+    assert torch.equal(inpaint(model, requests[1:2])[0], changed[1])
+
+
+def test_the_tokens_outside_the_mask_are_the_pictures_own(
+    model: UniFaceForConditionalGeneration, faces: list[Tensor], mask: Tensor
+) -> None:
+    (request,) = draw_requests(model, [InpaintRequest(faces[0], mask, [5], 0)])
+    assert torch.equal(request.codes, model.encode_images(to_model_range(faces[0][None]))[0])
+    assert request.unknown.reshape(4, 4).nonzero().tolist() == [[2, 2], [2, 3], [3, 2], [3, 3]]
+
+
+def test_a_feather_reaches_as_far_as_told(faces: list[Tensor], mask: Tensor) -> None:
+    white = torch.full((3, 16, 16), 255, dtype=torch.uint8)
+    black = torch.zeros_like(white)
+    row = paste(black, white, mask, feather=4)[0, 12].tolist()
+    assert row[7:] == [255] * 9
+    assert row[:3] == [0] * 3
+    assert row[3:7] == sorted(row[3:7])
+    assert all(0 < value < 255 for value in row[4:7])
+    assert torch.equal(paste(black, white, mask), white * mask)
+
+
+@pytest.mark.parametrize(("threshold", "tokens"), [(1.0, 4), (0.5, 4), (0.25, 8), (0.05, 9)])
+def test_a_token_is_drawn_from_its_share_on(mask: Tensor, threshold: float, tokens: int) -> None:
+    assert masked_tokens(mask, 4, threshold).sum() == tokens
+
+
+def test_a_mask_goes_where_its_picture_goes() -> None:
+    picture = np.zeros((40, 100, 3), np.uint8)
+    picture[10:30, 45:65] = 255
+    kinds = [picture[..., 0], picture, picture[..., 0] > 0, picture[..., 0] / 255.0]
+    expected = torch.from_numpy(fit_square(picture, 16)[0]) >= 128
+    assert expected.any()
+    for mask in kinds:
+        assert torch.equal(fit_mask(mask, (40, 100), 16), expected)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (np.zeros((40, 99), bool), "mask is 40 x 99 .*picture is 40 x 100"),
+        (np.zeros(40, bool), "mask is 40 .*picture is 40 x 100"),
+        (np.zeros((40, 100), np.int64), "int64: give booleans, uint8 0..255 or floats"),
+    ],
+)
+def test_masks_that_do_not_fit_are_named(wrong: np.ndarray, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        fit_mask(wrong, (40, 100), 16)
+
+
+def test_masks_that_mean_nothing_are_named(
+    model: UniFaceForConditionalGeneration, faces: list[Tensor], mask: Tensor
+) -> None:
+    speck = torch.zeros(16, 16, dtype=torch.bool)
+    speck[4:6, 4:6] = True
+    with pytest.raises(UserError, match=r"covers 4 of 256 pixels and at most 25% of any.*drawn from 50%"):
+        inpaint(model, [InpaintRequest(faces[0], speck, [], 0)])
+    with pytest.raises(UserError, match="threshold is 0"):
+        inpaint(model, [InpaintRequest(faces[0], mask, [], 0, threshold=0)])
+    with pytest.raises(UserError, match=re.escape("mask (8, 8), but this model takes (3, 16, 16) and (16, 16)")):
+        inpaint(model, [InpaintRequest(faces[0], mask[:8, :8], [], 0)])
+
+
+@pytest.mark.parametrize(
+    ("sides", "shape"),
+    [
+        ({"right": 2}, (16, 24)),
+        ({"left": 1}, (16, 20)),
+        ({"up": 2}, (24, 16)),
+        ({"down": 2}, (24, 16)),
+        ({"left": 3, "up": 1, "right": 6}, (20, 52)),
+    ],
+)
+def test_a_picture_grows_at_every_side(
+    model: UniFaceForConditionalGeneration, faces: list[Tensor], sides: dict[str, int], shape: tuple[int, int]
+) -> None:
+    requests = [OutpaintRequest(face, [7], seed, settings=QUICK, **sides) for seed, face in enumerate(faces[:2])]
+    grown = outpaint(model, requests)
+    top, left = 4 * sides.get("up", 0), 4 * sides.get("left", 0)
+    for face, picture in zip(faces[:2], grown, strict=True):
+        assert picture.shape == (3, *shape)
+        assert torch.equal(picture[:, top : top + 16, left : left + 16], face)
+    assert torch.equal(outpaint(model, requests[1:])[0], grown[1])
+
+
+def test_a_side_by_one_half_is_one_window_beside_the_old_picture(
+    model: UniFaceForConditionalGeneration, faces: list[Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[DrawRequest] = []
+
+    def listening(model: UniFaceForConditionalGeneration, requests: list[DrawRequest]) -> Tensor:
+        asked.extend(requests)
+        return draw(model, requests)
+
+    monkeypatch.setattr(outpainting, "draw", listening)
+    (grown,) = outpaint(model, [OutpaintRequest(faces[0], [7], 3, down=2, settings=QUICK)])
+    (request,) = asked
+    old = model.encode_images(to_model_range(faces[0][None])).reshape(4, 4)
+    assert torch.equal(request.codes.reshape(4, 4)[:2], old[2:])
+    assert request.unknown.reshape(4, 4).tolist() == [[False] * 4] * 2 + [[True] * 4] * 2
+    whole = torch.cat([old, draw(model, [request]).reshape(4, 4)[2:]]).flatten()[None]
+    decoded = from_model_range(model.decode_images(whole, shape=(6, 4))[0])
+    assert torch.equal(grown[:, 16:], decoded[:, 16:])
+
+
+def test_extensions_that_make_no_sense_are_named(model: UniFaceForConditionalGeneration, faces: list[Tensor]) -> None:
+    with pytest.raises(UserError, match="give at least one side"):
+        OutpaintRequest(faces[0], [], 0)
+    with pytest.raises(UserError, match="'left': -1"):
+        OutpaintRequest(faces[0], [], 0, left=-1)
+    with pytest.raises(UserError, match=re.escape("takes (3, 16, 16)")):
+        outpaint(model, [OutpaintRequest(faces[0][:, :8], [], 0, left=1)])
