@@ -21,7 +21,7 @@ from uniface_ray.core.config import JobConfig
 from uniface_ray.core.records import row_id_of, seed_of
 from uniface_ray.data.images import decode_image
 from uniface_ray.engine.build import build_engine
-from uniface_ray.engine.protocol import Request, Result
+from uniface_ray.engine.protocol import Ask, Text
 from uniface_ray.model.pixels import fit_square
 
 
@@ -38,7 +38,7 @@ def run(config: JobConfig) -> float:
         seeds = [seed_of(config.run.seed, row_id) for row_id in ids]
         pixels = [fit_square(decode_image(path.read_bytes(), 64_000_000), engine.image_size) for path in chunk]
         requests = [_request(one, seed, config) for one, seed in zip(pixels, seeds, strict=True)]
-        texts = [result.text if isinstance(result, Result) else None for result in engine.run(requests)]
+        texts = [result.text if isinstance(result, Text) else None for result in engine.run(requests)]
         table = pa.table(
             {
                 "row_id": pa.array(ids, pa.int64()),
@@ -56,8 +56,8 @@ def run(config: JobConfig) -> float:
     return rows / (time.monotonic() - first_s)
 
 
-def _request(pixels: np.ndarray, seed: int, config: JobConfig) -> Request:
-    return Request(pixels, config.task.question, config.task.max_new_tokens, seed)
+def _request(pixels: np.ndarray, seed: int, config: JobConfig) -> Ask:
+    return Ask(pixels, config.task.question, config.task.max_new_tokens, seed)
 
 
 if __name__ == "__main__":

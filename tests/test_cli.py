@@ -12,10 +12,13 @@ import pytest
 from uniface_ray import cli
 from uniface_ray.core.compose import compose
 from uniface_ray.core.conf import groups_of
+from uniface_ray.core.config import JobConfig, StatusConfig, VerifyConfig
 from uniface_ray.core.errors import SinkInUseError, StoppedError, UserError
+from uniface_ray.core.task_config import TASK_CONFIGS
 from uniface_ray.core.version import __version__
 
 ROOT = Path(__file__).parents[1]
+SCHEMAS = {"status": StatusConfig, "verify": VerifyConfig}  # of the commands that are no jobs
 
 
 @pytest.mark.parametrize("argv", [[], ["--help"], ["-h"], ["help"]])
@@ -26,15 +29,18 @@ def test_uniface_alone_tells_what_to_type(argv: list[str], capsys: pytest.Captur
     assert "uniface caption --help" in out
 
 
-def test_help_names_every_setting_with_its_default_and_meaning(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main("caption", ["source=demo", "--help"]) == 0
+@pytest.mark.parametrize("command", cli.COMMANDS)
+def test_help_names_every_setting_with_its_default_and_meaning(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(command, ["source=demo", "--help"]) == 0
     out = capsys.readouterr().out
     told = " ".join(out.split())
-    for group in groups_of("caption"):
+    for group in groups_of(command):
         for setting in group.settings:
             default = setting.default.replace("???", "required")
             assert f"{setting.name} {default} {setting.meaning}" in told
-    assert "source=demo" in out
+    assert all(settings in out for settings, _ in cli.COMMANDS[command].examples)
     assert max(map(len, out.splitlines())) <= 140
 
 
@@ -130,13 +136,20 @@ def test_the_job_script_runs_the_code_and_conf_beside_it(tmp_path: Path) -> None
     assert list(elsewhere.iterdir()) == []
 
 
-def _examples() -> list[str]:
-    """Settings of every command that the help, the README and the manifests tell people to type."""
+def _examples() -> list[tuple[str, str]]:
+    """(command, settings) of all that the help, the README and the Makefile tell people to type."""
     texts = [(ROOT / "README.md").read_text().replace("\\\n", " "), (ROOT / "Makefile").read_text()]
-    typed = [found for text in texts for found in re.findall(r"(?:uniface caption|caption\.py) (.*=.*)", text)]
-    return typed + [settings for settings, _ in cli.COMMANDS["caption"].examples]
+    pattern = rf"(?:uniface |jobs/)({'|'.join(cli.COMMANDS)})(?:\.py)? (.*=.*)"
+    typed = [found for text in texts for found in re.findall(pattern, text)]
+    return typed + [(name, settings) for name, command in cli.COMMANDS.items() for settings, _ in command.examples]
 
 
-@pytest.mark.parametrize("example", _examples())
-def test_what_people_are_told_to_type_composes(example: str) -> None:
-    compose("caption", shlex.split(example))
+@pytest.mark.parametrize(("command", "settings"), _examples())
+def test_what_people_are_told_to_type_composes(command: str, settings: str) -> None:
+    compose(command, shlex.split(settings), SCHEMAS.get(command, JobConfig))
+
+
+@pytest.mark.parametrize("command", TASK_CONFIGS)
+def test_every_task_has_a_script_to_submit(command: str) -> None:
+    helped = subprocess.run([sys.executable, ROOT / f"jobs/{command}.py", "-h"], text=True, capture_output=True)
+    assert helped.stdout.startswith(f"uniface {command}: ")

@@ -48,7 +48,7 @@ def caption(images: Picture | Sequence[Picture], **settings: Any) -> list[str]:
     ]
     device = resolve_device(config.engine, local_gpus())
     engine = build_engine(config, device, resolve_dtype(config.engine, device), config.engine.threads)
-    answers = answer_rows(build_task(config.task), engine, rows, config.run.seed)
+    answers = answer_rows(build_task(config), engine, rows, config.run.seed)
     for answer in answers:
         if answer.reject:
             raise UserError(f"{answer.row.ref.uri} has no caption: {answer.reject.message}")

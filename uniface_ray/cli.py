@@ -4,6 +4,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from uniface_ray.core.errors import UniFaceError, UserError
@@ -28,10 +29,10 @@ class Command:
     run: Callable[[Sequence[str]], int]
 
 
-def _caption(overrides: Sequence[str]) -> int:
+def _batch(command: str, overrides: Sequence[str]) -> int:
     from uniface_ray.core.compose import compose
 
-    config = compose("caption", overrides)
+    config = compose(command, overrides)
     from uniface_ray.batch.driver import run
 
     return run(config).exit_code
@@ -94,7 +95,22 @@ COMMANDS = {
                 "a table whose column `image` holds encoded images",
             ),
         ),
-        _caption,
+        partial(_batch, "caption"),
+    ),
+    "vqa": Command(
+        "answers to one or several questions about every face image",
+        (
+            ("source=demo sink.path=out/vqa 'task.question=Is this person smiling?'", "one question, all portraits"),
+            (
+                "source.path=faces/ sink.path=out/vqa 'task.questions=[Is she smiling?,Is her hair long or short?]'",
+                "several questions, an output row for each",
+            ),
+            (
+                "source.path=faces.parquet source.question_column=questions sink.path=out/vqa",
+                "a table that has its own questions for each image, a text or a list of texts",
+            ),
+        ),
+        partial(_batch, "vqa"),
     ),
     "status": Command(
         "how a run is, asked of its sink from any machine: counts, pace, time left, who runs it",
@@ -166,16 +182,16 @@ def _answer(command: str | None, words: list[str]) -> int:
 
 def _overview() -> str:
     commands = [f"  {name:<10} {command.summary}" for name, command in COMMANDS.items()]
-    tries = [f"  uniface {name} {typed}" for name, command in COMMANDS.items() for typed, _ in command.examples[:3]]
+    tries = [f"  uniface {name} {command.examples[0][0]}" for name, command in COMMANDS.items()]
     return "\n".join(
         [
-            f"uniface {__version__}: captions for millions of face images, on one machine or a Ray cluster.",
+            f"uniface {__version__}: captions and answers about faces by the million, on one machine or a Ray cluster.",
             "Every row is accounted for, and an interrupted run goes on where it stopped.",
             "\nCommands:",
             *commands,
             "\nTry:",
             *tries,
-            "\nAll settings of a command: uniface caption --help",
+            "\nExamples and all settings of a command: uniface caption --help",
         ]
     )
 

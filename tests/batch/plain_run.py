@@ -17,7 +17,7 @@ from uniface_ray.core.progress import RunState
 from uniface_ray.core.records import Reject
 from uniface_ray.core.storage import Folder
 from uniface_ray.data.sources import open_source
-from uniface_ray.engine.protocol import Request, Result
+from uniface_ray.engine.protocol import Request, Result, Text
 
 WEIGHTS = "weights"
 
@@ -28,7 +28,7 @@ class Instant:
     image_size = 32
 
     def __init__(self, answer: Callable[[Request], Result | Reject] | None = None) -> None:
-        self.answer = answer or (lambda request: Result(f"{request.pixels.mean():.1f}", 3))
+        self.answer = answer or (lambda request: Text(f"{request.pixels.mean():.1f}", 3))
 
     def run(self, requests: Sequence[Request]) -> list[Result | Reject]:
         return [self.answer(request) for request in requests]

@@ -12,15 +12,17 @@ import pytest
 from uniface_ray.batch.chunk import Chunk, pack_answers, pack_rows, unpack_answers, unpack_rows
 from uniface_ray.batch.commit import Marker, commit
 from uniface_ray.batch.layout import OK, REJECTED, marker_name, part_name
-from uniface_ray.core.config import StorageConfig, TaskConfig
+from uniface_ray.core.config import StorageConfig
 from uniface_ray.core.errors import UniFaceError
 from uniface_ray.core.records import Reject, RejectKind, Row, RowRef
 from uniface_ray.core.storage import Folder
+from uniface_ray.core.task_config import CaptionConfig
 from uniface_ray.tasks.answer import Answer
 from uniface_ray.tasks.caption import Caption
 
 KEPT = pa.schema([("age", pa.int32()), ("tags", pa.list_(pa.string()))])
-TASK = Caption(TaskConfig(name="caption", question="?"))
+TASK = Caption(CaptionConfig())
+FIELDS = pa.schema([("question", pa.list_(pa.string()))])
 GONE = Reject(RejectKind.NOT_FOUND, "no such file: ü", "read", attempts=2)
 
 
@@ -28,7 +30,7 @@ GONE = Reject(RejectKind.NOT_FOUND, "no such file: ü", "read", attempts=2)
 def rows() -> list[Row]:
     pixels = np.arange(2 * 3 * 4 * 4, dtype=np.uint8).reshape(2, 3, 4, 4)
     return [
-        Row(RowRef(5, "/a b.jpg"), data=b"jpeg", kept={"age": 3, "tags": ["x"]}),
+        Row(RowRef(5, "/a b.jpg"), data=b"jpeg", fields={"question": ["q", "r"]}, kept={"age": 3, "tags": ["x"]}),
         Row(RowRef(2**63 - 1, "s3://b/ü"), pixels=pixels[0], kept={"age": None, "tags": None}),
         Row(RowRef(7, "c"), kept={}, reject=GONE),
         Row(RowRef(8, "d"), pixels=pixels[1], kept={"age": 9, "tags": []}),
@@ -37,11 +39,12 @@ def rows() -> list[Row]:
 
 def test_rows_arrive_as_they_left(rows: list[Row]) -> None:
     sent = Chunk(42, rows, {"read": 0.25})
-    got = unpack_rows(pack_rows(sent, KEPT, image_size=4), image_size=4)
+    got = unpack_rows(pack_rows(sent, KEPT, FIELDS), image_size=4)
     assert (got.number, got.seconds) == (42, {"read": 0.25})
     assert [row.ref for row in got.rows] == [row.ref for row in rows]
     assert [row.reject for row in got.rows] == [row.reject for row in rows]
     assert got.rows[0].data == b"jpeg"
+    assert got.rows[0].fields == {"question": ["q", "r"]}
     assert got.rows[0].kept == {"age": 3, "tags": ["x"]}
     for row, original in zip(got.rows, rows, strict=True):
         assert (row.pixels is None) == (original.pixels is None)

@@ -1,3 +1,4 @@
+import json
 import os
 import shutil
 from pathlib import Path
@@ -11,7 +12,9 @@ from uniface_ray.core.compose import compose
 from uniface_ray.core.conf import groups_of
 from uniface_ray.core.config import JobConfig
 from uniface_ray.core.errors import UserError
+from uniface_ray.core.task_config import TASK_CONFIGS
 
+COMMANDS = [*TASK_CONFIGS]
 PATHS = ["source.path=/faces", "sink.path=/out"]
 
 
@@ -133,6 +136,10 @@ def test_the_last_value_wins() -> None:
         ("report.images=perhaps", "report.images=perhaps: must be a valid boolean"),
         ("engine.replicas=[4,1]", "needs 1 <= min <= max, and [4, 1] is not"),
         ("engine.replicas=[1,4", "engine.replicas=[1,4: this list does not parse"),
+        ('source.keep_columns=["a,b]', "this list does not parse"),
+        ("task=vqa", "task=vqa: there is only caption to pick from"),
+        ("task.name=vqa", "task.name: there is no such setting"),
+        ("source.question_column=q", "source.question_column: there is no such setting"),
         ("source.keep_columns=id", "source.keep_columns=id: must be a list, as in source.keep_columns=[a,b]"),
         ("task.question=", "task.question=: must have at least 1 character"),
         ("source.path=", "source.path=: must have at least 1 character"),
@@ -164,23 +171,45 @@ def test_secrets_are_not_told(setting: str) -> None:
     assert "hush" not in repr(composed("storage.access_key=hush1", "storage.secret_key=hush2"))
 
 
-def test_conf_and_schema_agree() -> None:
-    """A setting is a field of `core/config.py`, and a line with the same default and a meaning in conf/."""
-    config = composed()
-    groups = groups_of("caption")
+def test_lists_are_literal_too() -> None:
+    typed = ["What's her mood, roughly?", "Is she smiling?", 'a "quoted" word', "[x]", "1"]
+    config = compose("vqa", [*PATHS, f"task.questions={json.dumps(typed)}"])
+    assert config.task.questions == tuple(typed)
+    config = compose("vqa", [*PATHS, 'task.questions=[Is she smiling?, "What\'s her mood, roughly?",1]'])
+    assert config.task.questions == ("Is she smiling?", "What's her mood, roughly?", "1")
+    assert compose("vqa", [*PATHS, "task.questions=[]"]).task.questions == ()
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_conf_and_schema_agree(command: str) -> None:
+    """A setting is a field of the schema, and a line with a meaning in conf/; with the same default, where all
+    commands have it from there."""
+    config = compose(command, PATHS)
+    groups = groups_of(command)
     assert {group.name for group in groups} == {*JobConfig.model_fields}
     for group in groups:
         values = getattr(config, group.name)
         fields = type(values).model_fields
-        assert [s.name for s in group.settings] == [f"{group.name}.{field}" for field in fields]
-        defaults = {field: info.default for field, info in fields.items() if not info.is_required()}
-        assert {field: getattr(values, field) for field in defaults} == defaults
+        named = [setting.name.partition(".")[2] for setting in group.settings]
+        assert [field for field in fields if field in named] == named
+        if group.member == "default" or group.name == "task":
+            defaults = {field: info.default for field, info in fields.items() if not info.is_required()}
+            assert {field: getattr(values, field) for field in defaults} == defaults
 
 
-def test_every_member_of_every_group_composes() -> None:
-    for group in groups_of("caption"):
+def test_every_setting_belongs_to_a_command() -> None:
+    named = {setting.name for command in COMMANDS for group in groups_of(command) for setting in group.settings}
+    groups = {name: field.annotation for name, field in JobConfig.model_fields.items() if name != "task"}
+    fields = [*groups.items(), *(("task", schema) for schema in TASK_CONFIGS.values())]
+    assert {f"{group}.{field}" for group, schema in fields for field in schema.model_fields} == named | {"task.name"}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_member_of_every_group_composes(command: str) -> None:
+    for group in groups_of(command):
         for choice in group.choices:
-            composed(f"{group.name}={choice}")
+            config = compose(command, [*PATHS, f"{group.name}={choice}"])
+            assert config.task.name == command
 
 
 def test_the_installed_conf_is_preferred(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

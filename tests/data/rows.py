@@ -14,6 +14,7 @@ from uniface_ray.core.records import RejectKind, Row
 from uniface_ray.core.storage import Folder, join
 from uniface_ray.data.slices import Slice, Source
 from uniface_ray.data.sources import open_source
+from uniface_ray.data.wanted import IMAGES
 
 PICTURES = [encoded(picture(seed)) for seed in range(5)]
 
@@ -21,7 +22,8 @@ PICTURES = [encoded(picture(seed)) for seed in range(5)]
 def source_of(place: Folder, path: str = "", **settings: Any) -> Source:
     """As a run has it: checked where it is opened, and sent to the workers."""
     decode = DecodeConfig(max_bytes=settings.pop("max_bytes", 10**6))
-    source = open_source(SourceConfig(path=join(place.uri, path), **settings), place.storage, decode)
+    wanted = settings.pop("wanted", IMAGES)
+    source = open_source(SourceConfig(path=join(place.uri, path), **settings), place.storage, decode, wanted)
     source.check()
     return source
 

@@ -18,14 +18,18 @@ from uniface_ray.core.storage import Folder
         ("text/a.txt", {}, r"no file there ends in any of .*set source.format for a single file of another name"),
         ("text", {"format": "images"}, r"source.format is images, but no file there ends in \.jpg"),
         ("mixed", {}, r"several formats: images \(a.jpg\), jsonl \(b.jsonl\). Say which to read with source.format"),
-        ("images", {"keep_columns": ("n",)}, r"source.keep_columns is \['n'\], but image files have no columns"),
+        ("images", {"keep_columns": ("n",)}, "source.keep_columns names 'n', .* whose image files have no columns"),
         (
             "table",
             {},
             r"source.image_column is 'image' and source.uri_column is 'uri', but .*table/a.parquet has neither",
         ),
         ("table", {}, r"Its columns are: photo \(binary\), n \(int64\)"),
-        ("table", {"image_column": "photo", "keep_columns": ("m",)}, r"source.keep_columns names \['m'\], but the col"),
+        (
+            "table",
+            {"image_column": "photo", "keep_columns": ("m",)},
+            "source.keep_columns names 'm', but the col",
+        ),
         ("broken", {}, "none of its files can be read as parquet"),
         (
             "mixed",

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from uniface_ray.core.config import TaskConfig
 from uniface_ray.core.records import Reject, RejectKind, Row, RowRef, row_id_of, seed_of
-from uniface_ray.engine.protocol import Request, Result
+from uniface_ray.core.task_config import CaptionConfig
+from uniface_ray.engine.protocol import Ask, Request, Result, Text
 from uniface_ray.tasks.answer import answer_rows
 from uniface_ray.tasks.caption import Caption
 
@@ -19,8 +19,8 @@ class Echo:
 
     def run(self, requests: Sequence[Request]) -> list[Result | Reject]:
         return [
-            Result(f"{request.question} {request.pixels.max()} {request.seed}", tokens=1)
-            if request.pixels.any()
+            Text(f"{request.question} {request.pixels.max()} {request.seed}", tokens=1)
+            if isinstance(request, Ask) and request.pixels.any()
             else Reject(RejectKind.MODEL_ERROR, "black", "engine")
             for request in requests
         ]
@@ -33,7 +33,7 @@ def row(position: int, value: int | None, reject: Reject | None = None) -> Row:
 
 @pytest.fixture
 def task() -> Caption:
-    return Caption(TaskConfig(name="caption", question="who?", max_new_tokens=5))
+    return Caption(CaptionConfig(question="who?", max_new_tokens=5))
 
 
 def test_every_row_gets_its_own_outcome(task: Caption) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from uniface_ray.core.records import Pixels, Reject, RejectKind, Row, RowRef
+from uniface_ray.core.records import Pixels, Reject, RejectKind, Row, RowRef, child_id_of
 from uniface_ray.tasks.answer import Answer
 from uniface_ray.tasks.base import Task
 
@@ -39,7 +39,7 @@ class Chunk:
     seconds: dict[str, float] = field(default_factory=dict)
 
 
-def pack_rows(chunk: Chunk, kept: pa.Schema, image_size: int) -> bytes:
+def pack_rows(chunk: Chunk, kept: pa.Schema, fields: pa.Schema) -> bytes:
     """The chunk before it is answered: encoded bytes after `read`, pixels after `decode`."""
     rows = chunk.rows
     table = pa.table(
@@ -47,11 +47,9 @@ def pack_rows(chunk: Chunk, kept: pa.Schema, image_size: int) -> bytes:
             "row_id": pa.array([row.ref.row_id for row in rows], pa.int64()),
             "uri": pa.array([row.ref.uri for row in rows], pa.string()),
             "data": pa.array([row.data for row in rows], pa.large_binary()),
-            "pixels": pa.array(
-                [None if row.pixels is None else row.pixels.tobytes() for row in rows],
-                pa.binary(3 * image_size**2),
-            ),
-            **_kept_column([row.kept for row in rows], kept),
+            "pixels": pa.array([_bytes(row.pixels) for row in rows], pa.large_binary()),
+            **_struct("fields", [row.fields for row in rows], fields),
+            **_struct("kept", [row.kept for row in rows], kept),
             **_reject_columns([row.reject for row in rows]),
         }
     )
@@ -67,6 +65,7 @@ def unpack_rows(payload: pa.Buffer | bytes, image_size: int) -> Chunk:
             RowRef(values["row_id"], values["uri"]),
             data=data.as_py(),
             pixels=_pixels(pixels, image_size),
+            fields=values.get("fields") or {},
             kept=values.get("kept") or {},
             reject=_reject(values),
         )
@@ -78,17 +77,17 @@ def unpack_rows(payload: pa.Buffer | bytes, image_size: int) -> Chunk:
 def pack_answers(chunk: Chunk, answers: Sequence[Answer], task: Task, model: str, kept: pa.Schema) -> bytes:
     """The chunk after it is answered: its output rows, and its rejects with a null in the task's columns."""
     outputs = [(answer, values) for answer in answers for values in answer.rows or ([{}] if answer.reject else [])]
-    several = [answer.row.ref.row_id if len(answer.rows) > 1 else None for answer, _ in outputs]
+    ids = [ids for answer in answers for ids in _ids(answer.row.ref.row_id, len(answer.rows) or bool(answer.reject))]
     table = pa.table(
         {
-            "row_id": pa.array([answer.row.ref.row_id for answer, _ in outputs], pa.int64()),
-            "parent_id": pa.array(several, pa.int64()),
+            "row_id": pa.array([row_id for row_id, _ in ids], pa.int64()),
+            "parent_id": pa.array([parent_id for _, parent_id in ids], pa.int64()),
             "uri": pa.array([answer.row.ref.uri for answer, _ in outputs], pa.string()),
             "task": pa.array([task.name] * len(outputs), pa.string()),
             "model": pa.array([model] * len(outputs), pa.string()),
-            "seed": pa.array([answer.seed for answer, _ in outputs], pa.int64()),
+            "seed": pa.array([values.get("seed", answer.seed) for answer, values in outputs], pa.int64()),
             **{column.name: pa.array([v.get(column.name) for _, v in outputs], column.type) for column in task.columns},
-            **_kept_column([answer.row.kept for answer, _ in outputs], kept),
+            **_struct("kept", [answer.row.kept for answer, _ in outputs], kept),
             **_reject_columns([answer.reject for answer, _ in outputs]),
         }
     )
@@ -127,8 +126,19 @@ def unpack_answers(payload: pa.Buffer | bytes, task: Task) -> Answered:
     return Answered(number, ok, rejected, seconds)
 
 
-def _kept_column(values: Sequence[dict[str, Any]], kept: pa.Schema) -> dict[str, pa.Array]:
-    return {"kept": pa.array(values, pa.struct(list(kept)))} if len(kept) else {}
+def _ids(row_id: int, rows: int) -> list[tuple[int, int | None]]:
+    """(row_id, parent_id) of the output rows of one row: its own where there is one, else those of its children."""
+    if rows <= 1:
+        return [(row_id, None)] * rows
+    return [(child_id_of(row_id, index), row_id) for index in range(rows)]
+
+
+def _struct(name: str, values: Sequence[dict[str, Any]], schema: pa.Schema) -> dict[str, pa.Array]:
+    return {name: pa.array(values, pa.struct(list(schema)))} if len(schema) else {}
+
+
+def _bytes(pixels: Pixels | None) -> bytes | None:
+    return None if pixels is None else pixels.tobytes()
 
 
 def _reject_columns(rejects: Sequence[Reject | None]) -> dict[str, pa.Array]:

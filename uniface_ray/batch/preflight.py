@@ -10,6 +10,7 @@ from uniface_ray.core.storage import Folder
 from uniface_ray.data.slices import Source
 from uniface_ray.data.sources import open_source
 from uniface_ray.engine.weights import CheckedModel, check_model
+from uniface_ray.tasks.base import Task
 from uniface_ray.tasks.registry import build_task
 
 # Columns of every output (DESIGN: common columns, rejects) that a kept column must not hide.
@@ -51,8 +52,9 @@ def check(config: JobConfig) -> Checked:
     Raises:
         UserError: the first mistake found.
     """
-    _check_columns(config)
-    source = open_source(config.source, config.storage, config.decode)
+    task = build_task(config)
+    _check_columns(config, task)
+    source = open_source(config.source, config.storage, config.decode, task.wanted)
     source.check()
     kept = source.kept()
     _check_kept(kept)
@@ -63,8 +65,8 @@ def check(config: JobConfig) -> Checked:
     return Checked(source, sink, kept, model)
 
 
-def _check_columns(config: JobConfig) -> None:
-    taken = (_OUR_COLUMNS | set(build_task(config.task).columns.names)) & set(config.source.keep_columns)
+def _check_columns(config: JobConfig, task: Task) -> None:
+    taken = (_OUR_COLUMNS | set(task.columns.names)) & set(config.source.keep_columns)
     if taken:
         raise UserError(
             f"source.keep_columns has {', '.join(sorted(taken))}, but the output has columns of that name itself: "

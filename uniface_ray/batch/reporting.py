@@ -57,14 +57,14 @@ def close_run(job: Job, plan: Plan, course: Course, manifest: Manifest, state: R
 def build_report(job: Job, plan: Plan, course: Course, manifest: Manifest, state: RunState, pace: float) -> Report:
     """What report.html shows; reads a few parts of the output and the pictures of their samples."""
     config, tally, sink = job.config, course.tally, manifest.sink
-    task = build_task(config.task)
+    task = build_task(config)
     thumbnails = _Thumbnails(job, plan)
     ok = [_part(sink, OK, chunk) for chunk in _spread(_with_files(tally, OK), _PARTS)]
     rejected = [_part(sink, REJECTED, chunk) for chunk in _spread(_with_files(tally, REJECTED), _PARTS)]
     words = Counter(len(text.split()) for part in ok for text in part[task.text_column].to_pylist())
     partly = len(ok) < len(_with_files(tally, OK))
     return Report(
-        title=f"{task.noun.capitalize()} of {tally.done:,} images",
+        title=task.headline.format(f"{tally.done:,}"),
         task=config.task.name,
         model=config.model.name,
         source=absolute(config.source.path),

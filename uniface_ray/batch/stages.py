@@ -38,6 +38,7 @@ def read_chunk(job: Job, plan: PlanIndex, number: int) -> bytes:
     with timed(chunk.seconds, "read"):
         chunk.rows = list(job.source.read(plan.slices(number)))
         for row in chunk.rows:
+            row.fields = {} if row.reject else job.source.wanted.given | row.fields
             _check_kept(row, job.kept)
     failed = [row.reject for row in chunk.rows if row.reject and row.reject.kind == RejectKind.FETCH_FAILED]
     if len(failed) == len(chunk.rows) > 1:
@@ -45,7 +46,7 @@ def read_chunk(job: Job, plan: PlanIndex, number: int) -> bytes:
             f"the source gives nothing any more ({failed[0].message}): once it does, the same command goes on where "
             "this one stopped. Workers need the storage's credentials too, in their environment or as storage.*"
         )
-    return pack_rows(chunk, job.kept, job.image_size)
+    return pack_rows(chunk, job.kept, job.source.wanted.schema)
 
 
 def _check_kept(row: Row, kept: pa.Schema) -> None:
@@ -65,7 +66,7 @@ def decode_chunk(job: Job, payload: pa.Buffer | bytes) -> bytes:
     with timed(chunk.seconds, "decode"):
         for row in chunk.rows:
             _decode(row, job)
-    return pack_rows(chunk, job.kept, job.image_size)
+    return pack_rows(chunk, job.kept, job.source.wanted.schema)
 
 
 def _decode(row: Row, job: Job) -> None:
@@ -87,7 +88,7 @@ class Replica:
     def __init__(self, job: Job, engine: Engine) -> None:
         self.job = job
         self.engine = engine
-        self.task = build_task(job.config.task)
+        self.task = build_task(job.config)
 
     def answer(self, payload: pa.Buffer | bytes) -> bytes:
         """Pixels -> output rows and rejects."""
@@ -103,7 +104,7 @@ def commit_chunk(job: Job, plan: PlanIndex, payload: pa.Buffer | bytes) -> Marke
     Raises:
         StoppedError: the sink cannot be written; a resumed run does this chunk again.
     """
-    answered = unpack_answers(payload, build_task(job.config.task))
+    answered = unpack_answers(payload, build_task(job.config))
     try:
         return commit(plan.sink, answered, plan.rows(answered.number), job.attempt)
     except OSError as error:

@@ -4,14 +4,15 @@ Hydra picks the groups (`source=demo`); the values (`source.path=...`) never pas
 questions and prompts are literal: `=`, commas, quotes, brackets, `$`, `#` and spaces stand for themselves.
 """
 
+import csv
+import json
 import os
 import re
 from collections.abc import Sequence
 from difflib import get_close_matches
 from types import NoneType
-from typing import Any, TypeVar, get_args, overload
+from typing import Any, TypeVar, get_args, get_origin, overload
 
-import yaml
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from omegaconf import OmegaConf
@@ -20,8 +21,10 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from uniface_ray.core.conf import Group, Setting, conf_folder, groups_of
-from uniface_ray.core.config import JobConfig, Settings
+from uniface_ray.core.config import JobConfig
 from uniface_ray.core.errors import UserError
+from uniface_ray.core.settings import Settings
+from uniface_ray.core.task_config import TASK_CONFIGS
 
 _MISSING = {
     "source.path": "say what to read, as in source.path=s3://bucket/faces/ (or try source=demo)",
@@ -55,6 +58,7 @@ def compose(command: str, overrides: Sequence[str], schema: type[Settings] = Job
     """
     groups = {group.name: group for group in groups_of(command)}
     settings = {setting.name: setting for group in groups.values() for setting in group.settings}
+    fields = {name: _field(name, schema, command) for name in settings}
     picks: list[str] = []
     values: dict[str, Any] = {}
     for override in overrides:
@@ -64,10 +68,15 @@ def compose(command: str, overrides: Sequence[str], schema: type[Settings] = Job
         if name in groups:
             picks.append(_pick(groups[name], text))
         elif name in settings:
-            values[name] = _value(name, text, schema)
+            values[name] = _value(name, fields[name], text)
         else:
             raise UserError(f"{name}: there is no such setting.{_nearest(name, [*settings, *groups])}")
-    return _validated(_merged(command, picks, values), settings, schema)
+    merged = _merged(command, picks, values)
+    try:
+        return schema.model_validate(merged)
+    except ValidationError as error:
+        # Not chained: pydantic's own text would show the values of secrets.
+        raise UserError("\n".join(_explain(item, settings, fields) for item in error.errors())) from None
 
 
 def _pick(group: Group, member: str) -> str:
@@ -78,27 +87,48 @@ def _pick(group: Group, member: str) -> str:
     raise UserError(f"{group.name}={member}: there is only {' and '.join(group.choices)} to pick from{mend}")
 
 
-def _value(name: str, text: str, schema: type[Settings]) -> Any:
+def _value(name: str, field: FieldInfo, text: str) -> Any:
     """What the schema shall judge: text as typed, or a list of texts; pydantic reads numbers and booleans."""
-    annotation = _field(name, schema).annotation
+    annotation = field.annotation
     if text == "null" and NoneType in get_args(annotation):
         return None
-    if annotation is str or get_args(annotation) == (str, NoneType):
+    if _is_text(annotation):
         return text
     if re.fullmatch(r"[+-]?\d+", text):
         return int(text)
     if text.startswith("["):
-        try:
-            # The base loader leaves every item text: a column may be named 1 or true.
-            return yaml.load(text, yaml.BaseLoader)
-        except yaml.YAMLError:
-            raise UserError(f"{name}={text}: this list does not parse; write it as in {name}=[a,b]") from None
+        return _list(name, text)
     return text
 
 
-def _field(name: str, schema: type[Settings]) -> FieldInfo:
+def _list(name: str, text: str) -> list[str]:
+    """The items of `[a,b]`, each a text; one with a comma in it stands in double quotes, as in CSV or JSON."""
+    try:
+        items = json.loads(text)
+        if all(isinstance(item, str) for item in items):
+            return list(items)
+    except ValueError:
+        pass
+    try:
+        if not text.endswith("]"):
+            raise csv.Error
+        return [item.strip() for item in next(csv.reader([text[1:-1]], skipinitialspace=True, strict=True), [])]
+    except csv.Error:
+        raise UserError(
+            f"{name}={text}: this list does not parse; write it as in {name}=[a,b], and an item that has a comma "
+            f'in double quotes, as in {name}=["a, b",c]'
+        ) from None
+
+
+def _is_text(annotation: Any) -> bool:
+    """Whether any text is right: `str`, or such a one that may be null, with rules of its own or without."""
+    kinds = [kind for kind in get_args(annotation) or [annotation] if kind is not NoneType]
+    return all((get_args(kind) or [kind])[0] is str for kind in kinds) and get_origin(annotation) is not tuple
+
+
+def _field(name: str, schema: type[Settings], command: str) -> FieldInfo:
     group, setting = name.split(".")
-    of_group: Any = schema.model_fields[group].annotation
+    of_group: Any = TASK_CONFIGS[command] if group == "task" else schema.model_fields[group].annotation
     field: FieldInfo = of_group.model_fields[setting]
     return field
 
@@ -128,16 +158,11 @@ def _absolute(path: str) -> str:
     return os.path.abspath(os.path.expanduser(path))
 
 
-def _validated(merged: dict[str, Any], settings: dict[str, Setting], schema: type[Settings]) -> Settings:
-    try:
-        return schema.model_validate(merged)
-    except ValidationError as error:
-        # Not chained: pydantic's own text would show the values of secrets.
-        raise UserError("\n".join(_explain(item, settings, schema) for item in error.errors())) from None
-
-
-def _explain(error: ErrorDetails, settings: dict[str, Setting], schema: type[Settings]) -> str:
-    name = ".".join(str(part) for part in error["loc"][:2])
+def _explain(error: ErrorDetails, settings: dict[str, Setting], fields: dict[str, FieldInfo]) -> str:
+    group, *rest = error["loc"]
+    if group == "task":  # the schema has one for each task, and says which
+        rest = rest[1:]
+    name = ".".join(str(part) for part in (group, *rest[:1]))
     if error["type"] == "missing":
         return f"{name} is missing: {_MISSING.get(name, 'it has no default')}"
     rule = error["msg"]
@@ -147,7 +172,7 @@ def _explain(error: ErrorDetails, settings: dict[str, Setting], schema: type[Set
     setting = settings.get(name)
     if setting is None:
         return f"{name}: {rule}"
-    shown = f"={error['input']}" if _field(name, schema).repr else ""  # secrets are not told
+    shown = f"={error['input']}" if fields[name].repr else ""  # secrets are not told
     return f"{name}{shown}: {rule}. It means: {setting.meaning}; default {setting.default}"
 
 

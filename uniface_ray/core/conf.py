@@ -1,14 +1,17 @@
 """The files of conf/: their groups, and what each setting means.
 
 A setting is one line of a group's file, `name: default  # meaning`, so that a reader of conf/, the help and
-the error messages all use the same words.
+the error messages all use the same words. A file may stand on another of its group (`defaults: [default, _self_]`).
+In a command's file, `- source: default  # or demo` names the files that fit the command, `# only` says that no other
+does; where nothing is said, all do.
 """
 
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
-_PICK = re.compile(r"^  - (?P<group>\w+): (?P<member>\S+)$", re.MULTILINE)
+_PICK = re.compile(r"^  - (?P<group>\w+): (?P<member>[\w-]+)(?:  # (?P<choices>.+))?$", re.MULTILINE)
+_BASE = re.compile(r"^  - (?P<member>(?!_self_)\S+)$", re.MULTILINE)
 _SETTING = re.compile(r"^(?P<name>\w+): (?P<default>.*?)  # (?P<meaning>.+)$", re.MULTILINE)
 
 
@@ -35,8 +38,8 @@ class Group:
         name: `source`.
         title: a line for the user.
         member: the file that is taken when the user picks none.
-        choices: all files of the group; `source=demo` picks one.
-        settings: in the file's order.
+        choices: the files of the group that fit the command; `source=demo` picks one.
+        settings: in the file's order, those of the file it stands on first.
     """
 
     name: str
@@ -56,13 +59,24 @@ def conf_folder() -> Path:
 def groups_of(command: str) -> tuple[Group, ...]:
     """The groups of a command, in the order of `conf/<command>.yaml`."""
     text = (conf_folder() / f"{command}.yaml").read_text(encoding="utf-8")
-    return tuple(_group(pick["group"], pick["member"]) for pick in _PICK.finditer(text))
+    return tuple(_group(pick["group"], pick["member"], pick["choices"]) for pick in _PICK.finditer(text))
 
 
-def _group(name: str, member: str) -> Group:
+def _group(name: str, member: str, choices: str | None) -> Group:
     folder = conf_folder() / name
-    text = (folder / f"{member}.yaml").read_text(encoding="utf-8")
-    settings = (Setting(f"{name}.{s['name']}", s["default"], s["meaning"]) for s in _SETTING.finditer(text))
-    choices = sorted(file.stem for file in folder.glob("*.yaml"))
-    title = text.splitlines()[0].removeprefix("# ").rstrip(".")
-    return Group(name, title, member, tuple(choices), tuple(settings))
+    title = (folder / f"{member}.yaml").read_text(encoding="utf-8").splitlines()[0].removeprefix("# ").rstrip(".")
+    if choices is None:
+        members = sorted(file.stem for file in folder.glob("*.yaml"))
+    else:
+        members = [member, *choices.removeprefix("only").removeprefix("or ").replace(",", " ").split()]
+    return Group(name, title, member, tuple(members), tuple(_settings(name, member).values()))
+
+
+def _settings(group: str, member: str) -> dict[str, Setting]:
+    text = (conf_folder() / group / f"{member}.yaml").read_text(encoding="utf-8")
+    base = _BASE.search(text)
+    settings = _settings(group, base["member"]) if base else {}
+    for found in _SETTING.finditer(text):
+        setting = Setting(f"{group}.{found['name']}", found["default"], found["meaning"])
+        settings[setting.name] = setting
+    return settings

@@ -2,15 +2,12 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from uniface_ray.core.settings import Settings
+from uniface_ray.core.task_config import TaskConfig
 
 SourceFormat = Literal["auto", "images", "parquet", "webdataset", "jsonl", "csv", "huggingface"]
-
-
-class Settings(BaseModel):
-    """One group of settings."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
 
 class SourceConfig(Settings):
@@ -23,6 +20,7 @@ class SourceConfig(Settings):
         image_column: parquet column of encoded image bytes (or Hugging Face's {bytes, path}).
         uri_column: parquet or JSONL column of image URIs; relative ones are relative to the file that names them.
         keep_columns: carried through to both outputs.
+        question_column: column of questions about the image: text, or a list of texts.
     """
 
     path: str = Field(min_length=1)
@@ -30,6 +28,7 @@ class SourceConfig(Settings):
     image_column: str = "image"
     uri_column: str = "uri"
     keep_columns: tuple[str, ...] = ()
+    question_column: str | None = None
 
 
 class StorageConfig(Settings):
@@ -79,14 +78,6 @@ class DecodeConfig(Settings):
     max_bytes: int = Field(default=64 * 2**20, ge=1)
     max_pixels: int = Field(default=64_000_000, ge=1)
     num_cpus: float = Field(default=0.5, gt=0)
-
-
-class TaskConfig(Settings):
-    """What is asked of the model."""
-
-    name: Literal["caption"]
-    question: str = Field(min_length=1)
-    max_new_tokens: int = Field(default=100, ge=1)
 
 
 class ModelConfig(Settings):

@@ -70,12 +70,14 @@ class Row:
         ref: where it came from.
         data: encoded image bytes, until they are decoded.
         pixels: uint8 (3, size, size) RGB at the model's size.
+        fields: what the task takes from its columns or the settings (`data.wanted`).
         kept: `source.keep_columns`, carried to both outputs.
     """
 
     ref: RowRef
     data: bytes | None = None
     pixels: Pixels | None = None
+    fields: dict[str, Any] = field(default_factory=dict)
     kept: dict[str, Any] = field(default_factory=dict)
     reject: Reject | None = None
 
@@ -87,6 +89,11 @@ def row_id_of(path: str, position: int) -> int:
     """
     digest = hashlib.blake2b(f"{path}\0{position}".encode(), digest_size=8).digest()
     return int.from_bytes(digest) >> 1
+
+
+def child_id_of(row_id: int, index: int) -> int:
+    """The id of the `index`-th of several output rows that one row gave; 63 bits, as `row_id_of`."""
+    return row_id_of(f"{row_id}", index)
 
 
 def seed_of(run_seed: int, row_id: int) -> int:

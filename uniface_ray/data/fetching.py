@@ -8,19 +8,31 @@ from uniface_ray.core.parallel import map_ahead
 from uniface_ray.core.records import RejectError, RejectKind, Row
 from uniface_ray.core.storage import open_path
 from uniface_ray.core.storage_errors import reject_of
+from uniface_ray.data.wanted import Link
 
 _THREADS = 16
 # Rows that are fetched or waiting for their turn; bounds the bytes in memory.
 _AHEAD = 32
 
 
-def fetch_rows(rows: Iterable[Row], storage: StorageConfig, max_bytes: int) -> Iterator[Row]:
-    """The rows in order; those without data and without reject get the bytes of their URI, or a reject."""
+def fetch_rows(rows: Iterable[Row], storage: StorageConfig, max_bytes: int, image: bool = True) -> Iterator[Row]:
+    """The rows in order, with the bytes that they name, or a reject.
+
+    Args:
+        rows: those without data and without reject get the bytes of their URI; links in their fields, likewise.
+        storage: how to reach S3.
+        max_bytes: more is rejected.
+        image: False where the URI names no image, but the file that the row stands in.
+    """
 
     def complete(row: Row) -> Row:
-        if row.data is None and row.reject is None:
+        if row.reject is None:
             try:
-                row.data = fetch(row.ref.uri, storage, max_bytes)
+                if image and row.data is None:
+                    row.data = fetch(row.ref.uri, storage, max_bytes)
+                for name, value in row.fields.items():
+                    if isinstance(value, Link):
+                        row.fields[name] = fetch(value.uri, storage, max_bytes)
             except RejectError as error:
                 row.reject = error.at("read")
         return row

@@ -11,6 +11,7 @@ from uniface_ray.core.storage import FileEntry
 from uniface_ray.data.fetching import check_size, fetch_rows
 from uniface_ray.data.listing import DataFiles
 from uniface_ray.data.slices import Slice
+from uniface_ray.data.wanted import Wanted
 
 
 class ImagesSource:
@@ -19,17 +20,18 @@ class ImagesSource:
     format = "images"
     reads_to_count = False
 
-    def __init__(self, files: DataFiles, source: SourceConfig, decode: DecodeConfig) -> None:
+    def __init__(self, files: DataFiles, source: SourceConfig, decode: DecodeConfig, wanted: Wanted) -> None:
         self.address = files.address
         self._files = files
         self._source = source
+        self.wanted = wanted
         self._max_bytes = decode.max_bytes
 
     def check(self) -> None:
-        if self._source.keep_columns:
+        for setting, column in self.wanted.columns(self._source):
             raise UserError(
-                f"source.keep_columns is {list(self._source.keep_columns)}, but image files have no columns: "
-                "leave it empty, or give a table (parquet, CSV, JSONL) that names the images"
+                f"{setting} names {column!r}, but source.path is {self.address!r}, whose image files have no columns: "
+                "leave it out, or give a table (parquet, CSV, JSONL) with that column"
             )
         self._files.check()
 

@@ -1,4 +1,4 @@
-"""Parquet files with a column of encoded images, or of their URIs."""
+"""Parquet files with a column of encoded images, or of their URIs, or of text alone."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -15,6 +15,7 @@ from uniface_ray.data.fetching import fetch_rows
 from uniface_ray.data.listing import DataFiles
 from uniface_ray.data.slices import Slice, cannot_count, check_unchanged, rejected_rows
 from uniface_ray.data.table_rows import table_row
+from uniface_ray.data.wanted import Wanted
 
 # Rows decoded at a time and bytes read at a time: a row group may be larger than memory.
 _BATCH_ROWS = 16
@@ -32,10 +33,11 @@ class ParquetSource:
     format = "parquet"
     reads_to_count = True
 
-    def __init__(self, files: DataFiles, source: SourceConfig, decode: DecodeConfig) -> None:
+    def __init__(self, files: DataFiles, source: SourceConfig, decode: DecodeConfig, wanted: Wanted) -> None:
         self.address = files.address
         self._files = files
         self._source = source
+        self.wanted = wanted
         self._max_bytes = decode.max_bytes
 
     def check(self) -> None:
@@ -75,7 +77,7 @@ class ParquetSource:
 
     def read(self, slices: Sequence[Slice]) -> Iterator[Row]:
         rows = (row for piece in slices for row in self._rows(piece))
-        return fetch_rows(rows, self._files.folder.storage, self._max_bytes)
+        return fetch_rows(rows, self._files.folder.storage, self._max_bytes, self.wanted.image)
 
     def _rows(self, piece: Slice) -> Iterator[Row]:
         position = piece.start
@@ -96,7 +98,7 @@ class ParquetSource:
         yield from rejected_rows(piece, uri, range(position, piece.start + piece.count), error)
 
     def _records(self, piece: Slice) -> Iterator[dict[str, Any]]:
-        """The slice's rows as {column: pyarrow scalar}, the images' column first."""
+        """The slice's rows as {column: pyarrow scalar}, the images' column first where images are wanted."""
         with self._files.folder.open_input(piece.path) as handle:
             check_unchanged(piece, self._files.uri(piece.path), handle.size())
             file = pq.ParquetFile(handle, buffer_size=_BUFFER_BYTES, pre_buffer=False)
@@ -116,7 +118,9 @@ class ParquetSource:
         ref = RowRef(row_id_of(path, position), self._files.uri(path))
         where = f"row {position} of {ref.uri}"
         image = next(iter(record))
-        return table_row(ref, where, self._source, image, lambda name: record[name].as_py(), self._max_bytes)
+        return table_row(
+            ref, where, self._source, self.wanted, image, lambda name: record[name].as_py(), self._max_bytes
+        )
 
     def _first_schema(self) -> tuple[pa.Schema, str]:
         """The columns of the first file that can be read, and its address."""
@@ -135,16 +139,22 @@ class ParquetSource:
         )
 
     def _columns(self, schema: pa.Schema, uri: str) -> list[str]:
-        """The columns to read: the images' (bytes, else URIs) first.
+        """The columns to read: the images' (bytes, else URIs) first, where images are wanted.
 
         Raises:
             UserError: a column is missing or holds something else.
         """
         source = self._source
         there = ", ".join(f"{field.name} ({field.type})" for field in schema)
-        missing = [name for name in source.keep_columns if name not in schema.names]
-        if missing:
-            raise UserError(f"source.keep_columns names {missing}, but the columns of {uri} are: {there}")
+        others = self.wanted.columns(source)
+        for setting, name in others:
+            if name not in schema.names:
+                raise UserError(
+                    f"{setting} names {name!r}, but the columns of {uri} are: {there}. Set it to the one that is meant"
+                )
+        columns = [name for _, name in others]
+        if not self.wanted.image:
+            return list(dict.fromkeys(columns))
         if source.image_column in schema.names and _holds_images(schema.field(source.image_column).type):
             image = source.image_column
         elif source.uri_column in schema.names and _holds_text(schema.field(source.uri_column).type):
@@ -156,7 +166,7 @@ class ParquetSource:
                 "struct of bytes and path) nor a URI column of that name (string). "
                 f"Its columns are: {there}. Set one of the two to the column with the images"
             )
-        return list(dict.fromkeys([image, *source.keep_columns]))
+        return list(dict.fromkeys([image, *columns]))
 
 
 def _groups_of(metadata: pq.FileMetaData, piece: Slice) -> tuple[list[int], int]:

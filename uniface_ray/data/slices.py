@@ -9,6 +9,7 @@ import pyarrow as pa
 from uniface_ray.core.errors import StoppedError
 from uniface_ray.core.records import RejectError, RejectKind, Row, RowRef, row_id_of
 from uniface_ray.core.storage import FileEntry
+from uniface_ray.data.wanted import Wanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +41,13 @@ class Source(Protocol):
         format: as `source.format`, and never `auto`.
         address: the file or folder that is read (of a pattern, the folder above it); empty for a name on the hub.
         reads_to_count: `slices` opens the file, so several at a time pay.
+        wanted: what its rows have, by the task.
     """
 
     format: str
     address: str
     reads_to_count: bool
+    wanted: Wanted
 
     def check(self) -> None:
         """Look at the source's listing and first file.

@@ -6,10 +6,17 @@ from uniface_ray.data.listing import DataFiles
 from uniface_ray.data.parquet_source import ParquetSource
 from uniface_ray.data.slices import Source
 from uniface_ray.data.text_source import TextSource
+from uniface_ray.data.wanted import IMAGES, Wanted
 
 
-def open_source(source: SourceConfig, storage: StorageConfig, decode: DecodeConfig) -> Source:
+def open_source(source: SourceConfig, storage: StorageConfig, decode: DecodeConfig, wanted: Wanted = IMAGES) -> Source:
     """The source of a run. Open it once and send it to workers by pickle: opening asks the storage.
+
+    Args:
+        source: what to read.
+        storage: how to reach S3.
+        decode: its `max_bytes` bounds what is read.
+        wanted: of each row, by the task.
 
     Raises:
         UserError: nothing at the path, no rights, no answer, or files that leave `format=auto` open.
@@ -17,8 +24,8 @@ def open_source(source: SourceConfig, storage: StorageConfig, decode: DecodeConf
     files = DataFiles(source, storage)
     match files.format:
         case "images":
-            return ImagesSource(files, source, decode)
+            return ImagesSource(files, source, decode, wanted)
         case "parquet":
-            return ParquetSource(files, source, decode)
+            return ParquetSource(files, source, decode, wanted)
         case _:
-            return TextSource(files, source, decode)
+            return TextSource(files, source, decode, wanted)

@@ -7,24 +7,27 @@ from uniface_ray.core.config import SourceConfig
 from uniface_ray.core.records import Reject, RejectError, RejectKind, Row, RowRef
 from uniface_ray.data.fetching import check_size
 from uniface_ray.data.uris import resolve
+from uniface_ray.data.wanted import Wanted
 
 
 def table_row(
     ref: RowRef,
     where: str,
     source: SourceConfig,
+    wanted: Wanted,
     image: str,
     cell: Callable[[str], Any],
     max_bytes: int,
     keep: Callable[[Any], Any] = lambda value: value,
 ) -> Row:
-    """The row with its image's bytes or URI and its kept columns, or with the reason why not.
+    """The row with what the task wants and its kept columns, or with the reason why not.
 
     Args:
         ref: its id, and the table's address.
         where: position and table, for messages.
         source: which columns to keep.
-        image: the column of the image: bytes, URI, or Hugging Face's {bytes, path}.
+        wanted: of the row, by the task.
+        image: the column of the image, where one is wanted: bytes, URI, or Hugging Face's {bytes, path}.
         cell: a column's value in this row; a RejectError, ValueError or OverflowError of it costs this row only.
         max_bytes: of an image.
         keep: what a kept value becomes.
@@ -32,6 +35,9 @@ def table_row(
     row = Row(ref)
     try:
         row.kept = {name: keep(cell(name)) for name in source.keep_columns}
+        row.fields = wanted.take(cell, ref.uri, where)
+        if not wanted.image:
+            return row
         given = cell(image)
         data, uri = _image_of(given)
         if data is not None:

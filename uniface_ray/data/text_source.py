@@ -1,4 +1,4 @@
-"""JSONL and CSV: text tables that name images."""
+"""JSONL and CSV: text tables that name images, or hold prompts."""
 
 import gzip
 import json
@@ -19,6 +19,7 @@ from uniface_ray.data.listing import DataFiles
 from uniface_ray.data.slices import Slice, cannot_count, check_unchanged, rejected_rows
 from uniface_ray.data.table_rows import table_row
 from uniface_ray.data.text_records import Csv, Jsonl, Record, TextFormat, open_text
+from uniface_ray.data.wanted import Wanted
 
 _CHECKED = 100
 _DAMAGED = (gzip.BadGzipFile, EOFError, zlib.error)
@@ -33,19 +34,19 @@ class TextSource:
 
     reads_to_count = True
 
-    def __init__(self, files: DataFiles, source: SourceConfig, decode: DecodeConfig) -> None:
+    def __init__(self, files: DataFiles, source: SourceConfig, decode: DecodeConfig, wanted: Wanted) -> None:
         self.format = files.format
         self.address = files.address
         self._files = files
         self._source = source
+        self.wanted = wanted
         self._max_bytes = decode.max_bytes
 
     def check(self) -> None:
         self._files.check()
         names, noun = self._first_names()
-        wanted = [("source.uri_column", self._source.uri_column)]
-        wanted += [("source.keep_columns", name) for name in self._source.keep_columns]
-        for setting, name in wanted:
+        images = [("source.uri_column", self._source.uri_column)] if self.wanted.image else []
+        for setting, name in [*images, *self.wanted.columns(self._source)]:
             if name not in names:
                 raise UserError(
                     f"{setting} names {name!r}, which no {noun} has among the first {_CHECKED}; "
@@ -77,7 +78,7 @@ class TextSource:
 
     def read(self, slices: Sequence[Slice]) -> Iterator[Row]:
         rows = (row for piece in slices for row in self._rows(piece))
-        return fetch_rows(rows, self._files.folder.storage, self._max_bytes)
+        return fetch_rows(rows, self._files.folder.storage, self._max_bytes, self.wanted.image)
 
     def _rows(self, piece: Slice) -> Iterator[Row]:
         position, done = piece.start, 0
@@ -102,7 +103,8 @@ class TextSource:
             cells = record.cells()
         except RejectError as error:
             return Row(ref, reject=RejectError(error.kind, f"{where} {error.message}").at("read"))
-        return table_row(ref, where, self._source, self._source.uri_column, cells.get, self._max_bytes, _as_text)
+        image = self._source.uri_column
+        return table_row(ref, where, self._source, self.wanted, image, cells.get, self._max_bytes, _as_text)
 
     def _first_names(self) -> tuple[list[str], str]:
         """The columns of the first file that has rows, and what the rows are called."""

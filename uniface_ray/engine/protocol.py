@@ -1,4 +1,4 @@
-"""What every engine takes and gives."""
+"""What every engine takes and gives: a closed set of requests, and a result for each kind."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,25 +8,67 @@ from uniface_ray.core.records import Pixels, Reject
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """One question about one image.
+class Ask:
+    """A question about an image. Requests that hold the same `pixels` object share the work on the image.
 
     Attributes:
         pixels: uint8 (3, size, size) RGB, size as the engine's `image_size`.
         question: as the user wrote it.
         max_new_tokens: most tokens of the answer.
-        seed: int64 >= 0, the row's own; greedy answers do not use it.
+        seed: int64 >= 0; greedy answers do not use it.
     """
 
     pixels: Pixels
     question: str
     max_new_tokens: int
-    seed: int
+    seed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
-    """The answer to one request.
+class Draw:
+    """A prompt to draw, or a region of an image to draw anew.
+
+    Attributes:
+        prompt: as the user wrote it; what does not fit the model is cut, and the result says what.
+        seed: int64 >= 0; with the prompt and the settings it decides the image, whatever else is drawn at the time.
+        steps: of denoising.
+        guidance: classifier-free guidance; 0 is none.
+        temperature: of the noise on the confidence by which tokens are kept.
+        schedule: how many tokens are still masked after each step (`model.schedules`).
+        top_k: tokens to sample from; None is all.
+        top_p: share of the probability to sample from; None is all.
+        pixels: uint8 (3, size, size) RGB, the image to edit; None draws all of it.
+        mask: uint8 (size, size), not 0 where `pixels` is to be drawn anew; needs `pixels`.
+    """
+
+    prompt: str
+    seed: int
+    steps: int
+    guidance: float
+    temperature: float
+    schedule: str
+    top_k: int | None = None
+    top_p: float | None = None
+    pixels: Pixels | None = None
+    mask: Pixels | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """How likely the model takes it that an image shows what a text says. Shares the work on `pixels` as `Ask` does.
+
+    Attributes:
+        pixels: uint8 (3, size, size) RGB.
+        statement: what the image is said to show.
+    """
+
+    pixels: Pixels
+    statement: str
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """The result of `Ask`.
 
     Attributes:
         text: of the answer.
@@ -37,16 +79,51 @@ class Result:
     tokens: int
 
 
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """The result of `Draw`.
+
+    Attributes:
+        pixels: uint8 (3, size, size) RGB.
+        cut: the end of the prompt, which the model did not see; empty where it saw all.
+    """
+
+    pixels: Pixels
+    cut: str
+
+
+@dataclass(frozen=True, slots=True)
+class Likelihood:
+    """The result of `Score`.
+
+    Attributes:
+        score: P(yes) / (P(yes) + P(no)), 0..1.
+        log_yes: natural logarithm of P(yes).
+        log_no: likewise of P(no).
+    """
+
+    score: float
+    log_yes: float
+    log_no: float
+
+
+Request = Ask | Draw | Score
+Result = Text | Drawing | Likelihood
+
+
 class Engine(Protocol):
     """One replica of a model. The same object serves a batch actor, an online replica and a plain process."""
 
     @property
     def image_size(self) -> int:
-        """Side of the square of pixels a request carries."""
+        """Side of the square of pixels that requests and results carry."""
         ...
 
     def submit(self, request: Request) -> int:
-        """Take a request; its outcome comes from a later `step`, under the id given back."""
+        """Take a request of any kind; its outcome comes from a later `step`, under the id given back.
+
+        A kind of request that the model cannot answer ends as a `bad_request`.
+        """
         ...
 
     def step(self) -> list[tuple[int, Result | Reject]]:

@@ -10,7 +10,7 @@ import transformers
 from uniface_ray.core.records import Reject, RejectError, RejectKind
 from uniface_ray.engine.allocator import keep_freed_memory
 from uniface_ray.engine.lane import Lane
-from uniface_ray.engine.protocol import Request, Result, run_all
+from uniface_ray.engine.protocol import Ask, Request, Result, Text, run_all
 from uniface_ray.engine.text import TextRunner, TextSequence
 from uniface_ray.model import UniFaceForConditionalGeneration, UniFaceProcessor
 
@@ -95,6 +95,8 @@ class UniFaceEngine:
         return run_all(self, requests)
 
     def _text(self, number: int, request: Request) -> TextSequence:
+        if not isinstance(request, Ask):
+            raise RejectError(RejectKind.BAD_REQUEST, f"this engine does not know how to {type(request).__name__}")
         config = self.model.config
         size = self.image_size
         if request.pixels.shape != (3, size, size):
@@ -118,5 +120,5 @@ class UniFaceEngine:
             seed=request.seed,
         )
 
-    def _answer(self, one: TextSequence) -> Result:
-        return Result(self.processor.answer_text(one.tokens), len(one.tokens))
+    def _answer(self, one: TextSequence) -> Text:
+        return Text(self.processor.answer_text(one.tokens), len(one.tokens))

@@ -1,12 +1,11 @@
-"""Rows through a task and an engine: the one loop that batch, online and the Python call share."""
+"""Rows through a task and an engine: the one loop that batch, online and the Python calls share."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 from uniface_ray.core.records import Reject, RejectError, Row, seed_of
 from uniface_ray.engine.protocol import Engine, Request, Result
-from uniface_ray.tasks.base import Task
+from uniface_ray.tasks.base import Conversation, Task, Values
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,36 +21,56 @@ class Answer:
 
     row: Row
     seed: int
-    rows: list[dict[str, Any]]
+    rows: list[Values]
     reject: Reject | None = None
+
+
+@dataclass(slots=True)
+class _Talk:
+    """A row's conversation with the engine: what it asks now, or how it ended."""
+
+    conversation: Conversation
+    requests: list[Request] = field(default_factory=list)
+    rows: list[Values] = field(default_factory=list)
+    reject: Reject | None = None
+
+    def go_on(self, results: list[Result] | None) -> None:
+        """Hear `results` (None at the beginning), and ask on or end."""
+        self.requests = []
+        try:
+            self.requests = next(self.conversation) if results is None else self.conversation.send(results)
+        except StopIteration as end:
+            self.rows = end.value
+        except RejectError as error:
+            self.reject = error.at("ask")
+
+    def hear(self, outcomes: Sequence[Result | Reject]) -> None:
+        """Go on with the outcomes of `requests`; one that failed ends it."""
+        for number, outcome in enumerate(outcomes, 1):
+            if isinstance(outcome, Reject):
+                which = f"request {number} of {len(outcomes)}: " if len(outcomes) > 1 else ""
+                self.reject = replace(outcome, message=which + outcome.message)
+                self.requests = []
+                self.conversation.close()
+                return
+        self.go_on([one for one in outcomes if not isinstance(one, Reject)])
 
 
 def answer_rows(task: Task, engine: Engine, rows: Sequence[Row], run_seed: int) -> list[Answer]:
     """Ask `engine` what `task` wants to know of each row; rows that came rejected stay so.
 
-    All requests of all rows go to the engine in one call, so it fills its batches whatever each row asks for.
+    What all rows ask at a time goes to the engine in one call, so it fills its batches whatever each row asks for.
     """
     seeds = [seed_of(run_seed, row.ref.row_id) for row in rows]
-    requests: list[Request] = []
-    asked: list[int | Reject] = []
-    for row, seed in zip(rows, seeds, strict=True):
-        try:
-            of_row = [] if row.reject else task.ask(row, seed)
-            asked.append(row.reject or len(of_row))
-            requests += of_row
-        except RejectError as error:
-            asked.append(error.at("ask"))
-    outcomes = iter(engine.run(requests))
+    talks = [None if row.reject else _Talk(task.work(row, seed)) for row, seed in zip(rows, seeds, strict=True)]
+    for talk in talks:
+        if talk:
+            talk.go_on(None)
+    while asking := [talk for talk in talks if talk and talk.requests]:
+        outcomes = iter(engine.run([request for talk in asking for request in talk.requests]))
+        for talk in asking:
+            talk.hear([next(outcomes) for _ in talk.requests])
     return [
-        _tell(task, row, seed, [next(outcomes) for _ in range(count)] if isinstance(count, int) else count)
-        for row, seed, count in zip(rows, seeds, asked, strict=True)
+        Answer(row, seed, talk.rows, talk.reject) if talk else Answer(row, seed, [], row.reject)
+        for row, seed, talk in zip(rows, seeds, talks, strict=True)
     ]
-
-
-def _tell(task: Task, row: Row, seed: int, outcome: list[Result | Reject] | Reject) -> Answer:
-    if isinstance(outcome, Reject):
-        return Answer(row, seed, [], outcome)
-    rejects = [one for one in outcome if isinstance(one, Reject)]
-    if rejects:
-        return Answer(row, seed, [], rejects[0])
-    return Answer(row, seed, task.tell(row, [one for one in outcome if isinstance(one, Result)]))

@@ -1,33 +1,74 @@
 """What a task is."""
 
-from collections.abc import Sequence
+from collections.abc import Generator
 from typing import Any, Protocol
 
 import pyarrow as pa
 
-from uniface_ray.core.records import Row
-from uniface_ray.engine.protocol import Request, Result
+from uniface_ray.core.errors import UserError
+from uniface_ray.core.records import Pixels, RejectError, RejectKind, Row
+from uniface_ray.data.wanted import Field, Wanted
+from uniface_ray.engine.protocol import Request
+
+Values = dict[str, Any]
+"""One output row: the task's columns. `seed`, where given, stands for the row's own."""
+
+Conversation = Generator[list[Request], list[Any], list[Values]]
+"""What passes between a task and an engine about one row: the task yields requests, is sent their results in the same
+order, may yield more, and returns the output rows."""
 
 
 class Task(Protocol):
     """Turns a decoded row into requests, and their results into output rows."""
 
     name: str
-    noun: str
-    """What it makes, in the plural, for people."""
+    headline: str
+    """What a run makes, as in `Captions of {} images`."""
+    wanted: Wanted
+    """What it takes from a row."""
     columns: pa.Schema
-    """The task's own columns, beside the common ones (`batch.schema`)."""
+    """The task's own columns, beside the common ones (`batch.chunk`)."""
     text_column: str
     """The one of them that people read first."""
 
-    def ask(self, row: Row, seed: int) -> list[Request]:
-        """Requests of one row with its own seed; one or several.
+    def work(self, row: Row, seed: int) -> Conversation:
+        """Talk to the engine about one row.
+
+        A request that fails rejects the row as a whole: its other results are dropped, so that a row is either whole in
+        the output or in the rejects.
 
         Raises:
-            RejectError: the row cannot be asked about.
+            RejectError: the row cannot be worked on.
         """
         ...
 
-    def tell(self, row: Row, results: Sequence[Result]) -> list[dict[str, Any]]:
-        """Output rows, as values of `columns`, from the results of `ask`'s requests in their order."""
-        ...
+
+def pixels_of(row: Row) -> Pixels:
+    """The row's image.
+
+    Raises:
+        RejectError: it has none.
+    """
+    if row.pixels is None:
+        raise RejectError(RejectKind.BAD_REQUEST, "the row has no image")
+    return row.pixels
+
+
+def settled(field: Field, example: str) -> Field:
+    """`field`, whose value comes from one place: its column, or the settings.
+
+    Args:
+        field: with a column, a value given for all rows, or by mistake both or neither.
+        example: of settings that give the value, for the message.
+
+    Raises:
+        UserError: both or neither.
+    """
+    if field.column is None and field.given is None:
+        raise UserError(f"there is no {field.name}: give {example}, or {field.setting} for a column that has it")
+    if field.column is not None and field.given is not None:
+        raise UserError(
+            f"{field.setting} is {field.column!r}, and the settings of the task give the {field.name} "
+            f"{field.given!r:.80} for all rows: leave one of the two out"
+        )
+    return field

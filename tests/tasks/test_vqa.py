@@ -1,0 +1,88 @@
+"""Several questions about one image, and conversations of several rounds."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from uniface_ray.batch.chunk import Chunk, pack_answers, unpack_answers
+from uniface_ray.core.config import SourceConfig
+from uniface_ray.core.errors import UserError
+from uniface_ray.core.records import Reject, RejectKind, Row, RowRef, child_id_of
+from uniface_ray.core.task_config import VqaConfig
+from uniface_ray.data.wanted import Wanted
+from uniface_ray.engine.protocol import Ask, Request, Result, Text
+from uniface_ray.tasks.answer import answer_rows
+from uniface_ray.tasks.base import Conversation, pixels_of
+from uniface_ray.tasks.vqa import Vqa
+
+
+class Echo:
+    """An engine that counts its calls, says what it was asked in capitals, and does not know what `bad` is."""
+
+    image_size = 2
+
+    def __init__(self) -> None:
+        self.calls: list[int] = []
+
+    def run(self, requests: Sequence[Request]) -> list[Result | Reject]:
+        self.calls.append(len(requests))
+        bad = Reject(RejectKind.MODEL_ERROR, "what?", "engine")
+        return [bad if one.question == "bad" else Text(one.question.upper(), 1) for one in requests if type(one) is Ask]
+
+
+def row(row_id: int, *questions: str) -> Row:
+    return Row(RowRef(row_id, "a"), pixels=np.zeros((3, 2, 2), np.uint8), fields={"question": list(questions)})
+
+
+def source(**columns: str) -> SourceConfig:
+    return SourceConfig(path="x", **columns)
+
+
+def test_each_question_has_an_output_row_that_knows_its_parent() -> None:
+    task, engine = Vqa(VqaConfig(), source(question_column="q")), Echo()
+    rows = [row(1, "a", "b", "c"), row(2, "d"), row(3, "e", "bad")]
+    answers = answer_rows(task, engine, rows, run_seed=0)
+    assert engine.calls == [6]
+    sent = pack_answers(Chunk(0, rows), answers, task, "tiny", pa.schema([]))
+    out = unpack_answers(sent, task)
+    assert [(r["row_id"], r["parent_id"], r["question"], r["answer"]) for r in out.ok.to_pylist()] == [
+        (child_id_of(1, 0), 1, "a", "A"),
+        (child_id_of(1, 1), 1, "b", "B"),
+        (child_id_of(1, 2), 1, "c", "C"),
+        (2, None, "d", "D"),
+    ]
+    (reject,) = out.rejected.to_pylist()
+    assert (reject["row_id"], reject["error_message"]) == (3, "request 2 of 2: what?")
+
+
+def test_rows_talk_on_together_until_each_has_ended() -> None:
+    class Twice(Vqa):
+        def work(self, row: Row, seed: int) -> Conversation:
+            pixels, (question, *more) = pixels_of(row), row.fields["question"]
+            (first,) = yield [Ask(pixels, question, 1)]
+            for _ in more:
+                (first,) = yield [Ask(pixels, first.text + "!", 1)]
+            return [{"question": question, "answer": first.text}]
+
+    task, engine = Twice(VqaConfig(), source(question_column="q")), Echo()
+    rows = [row(1, "a"), row(2, "b", "", ""), row(3, "bad", ""), row(4, "d", ""), Row(RowRef(5, "a"))]
+    answers = answer_rows(task, engine, rows, run_seed=0)
+    assert engine.calls == [4, 2, 1]
+    assert [one.rows[0]["answer"] if one.rows else None for one in answers] == ["A", "B!!", None, "D!", None]
+    assert [one.reject.message for one in answers if one.reject] == ["what?", "the row has no image"]
+
+
+def test_questions_come_from_one_place() -> None:
+    def wanted(config: VqaConfig, **columns: str) -> Wanted:
+        return Vqa(config, source(**columns)).wanted
+
+    assert wanted(VqaConfig(question="a?", questions=("b?",))).given == {"question": ["a?", "b?"]}
+    assert wanted(VqaConfig(), question_column="q").columns(source()) == [("source.question_column", "q")]
+    with pytest.raises(UserError, match=r"no question: give 'task.question=.* or source.question_column"):
+        wanted(VqaConfig())
+    with pytest.raises(
+        UserError, match=r"source.question_column is 'q', and the settings .* give the question .*'a\?'.*leave one"
+    ):
+        wanted(VqaConfig(question="a?"), question_column="q")
