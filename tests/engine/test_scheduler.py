@@ -35,8 +35,8 @@ def test_those_who_wait_longest_enter_and_no_more_than_there_are_slots() -> None
 def test_the_last_ones_move_into_the_holes_of_those_who_leave() -> None:
     scheduler = filled(5, 5)
     scheduler.admit(5, order=lambda one: one.id)
-    left, moves = scheduler.leave(lambda one: one.id in (0, 3))
-    assert (ids(left), moves) == ([0, 3], [(4, 0)])
+    left, slots = scheduler.leave(lambda one: one.id in (0, 3))
+    assert (ids(left), slots) == ([0, 3], [4, 1, 2])
     assert ids(scheduler.running) == [4, 1, 2]
 
 
@@ -44,15 +44,13 @@ def test_the_last_ones_move_into_the_holes_of_those_who_leave() -> None:
 def test_whoever_leaves_slots_and_sequences_stay_paired(slots: int, leaving: list[set[int]]) -> None:
     scheduler = filled(slots, 12)
     gone: list[int] = []
-    held: dict[int, int] = {}  # what a cache would hold, by slot
+    held: list[int] = []  # what a cache would hold, by slot
     for some in leaving:
-        for one in scheduler.admit(slots, order=lambda one: one.id):
-            held[scheduler.running.index(one)] = one.id
-        left, moves = scheduler.leave(lambda one, some=some: one.id in some)
-        for source, target in moves:
-            held[target] = held[source]
+        held += ids(scheduler.admit(slots, order=lambda one: one.id))
+        left, kept = scheduler.leave(lambda one, some=some: one.id in some)
+        held = [held[slot] for slot in kept]
         gone += ids(left)
         assert len(scheduler.running) <= slots
-        assert [held[slot] for slot in range(len(scheduler.running))] == ids(scheduler.running)
+        assert held == ids(scheduler.running)
     everybody = gone + ids(scheduler.running) + ids(list(scheduler.waiting))
     assert sorted(everybody) == list(range(12))

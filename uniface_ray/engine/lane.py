@@ -1,6 +1,6 @@
 """One kind of work on one model: who waits, who runs, and what happens to the others when a row fails."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
 import torch
@@ -29,19 +29,19 @@ class Runner(Protocol[W_contra]):
         ...
 
     def enter(self, entering: Sequence[W_contra], first: int) -> None:
-        """Begin work in the slots from `first` on."""
+        """Make the slots from `first` on ready for new work."""
         ...
 
     def advance(self, running: Sequence[W_contra], first: int) -> None:
-        """One step for the work in the slots from `first` on."""
+        """One step of the work in the slots from `first` on."""
         ...
 
     def collect(self) -> None:
-        """Tell the work what the last calls found; `done` is set where nothing is left to do."""
+        """Tell all work what its last step has found; `done` is set where nothing is left to do."""
         ...
 
-    def move(self, moves: Sequence[tuple[int, int]]) -> None:
-        """Work changes its slots, (from, to) each."""
+    def keep(self, slots: Sequence[int]) -> None:
+        """Only these slots stay, in this order."""
         ...
 
 
@@ -65,8 +65,9 @@ class Lane(Generic[W]):
 
     def drop(self, is_gone: Callable[[W], bool]) -> list[W]:
         """Let go of work, wherever it is; its slots are free at once."""
-        left, moves = self.scheduler.leave(is_gone)
-        self.runner.move(moves)
+        left, slots = self.scheduler.leave(is_gone)
+        if left:
+            self.runner.keep(slots)
         return left
 
     def step(self) -> list[tuple[W, Reject | None]]:
@@ -78,16 +79,20 @@ class Lane(Generic[W]):
         Raises:
             UniFaceError: none of several can be worked on: then the replica is broken, not they.
         """
-        scheduler = self.scheduler
-        old = len(scheduler.running)
-        entering = scheduler.admit(self.most_entering, self.runner.order)
-        failed = _in_parts(self.runner.advance, scheduler.running[:old], 0)
-        failed |= _in_parts(self.runner.enter, entering, old)
-        if len(failed) == len(scheduler.running) > 1:
-            raise UniFaceError(f"the model answers none of {len(failed)} requests: {next(iter(failed.values()))}")
+        running = self.scheduler.running
+        first = len(running)
+        entering = self.scheduler.admit(self.most_entering, self.runner.order)
+        count = len(running)
+        failed = _in_parts(self.runner.enter, entering, first)
+        ended = self._end(failed)
+        failed |= _in_parts(self.runner.advance, self.scheduler.running, 0)
+        if len(failed) == count > 1:
+            raise UniFaceError(f"the model answers none of {count} requests: {next(iter(failed.values()))}")
         self.runner.collect()
-        ended = self.drop(lambda one: one.done or one.id in failed)
-        return [(one, failed.get(one.id)) for one in ended]
+        return ended + self._end(failed)
+
+    def _end(self, failed: Mapping[int, Reject]) -> list[tuple[W, Reject | None]]:
+        return [(one, failed.get(one.id)) for one in self.drop(lambda one: one.done or one.id in failed)]
 
 
 def _in_parts(call: Callable[[Sequence[W], int], None], work: Sequence[W], first: int) -> dict[int, Reject]:

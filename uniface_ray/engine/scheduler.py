@@ -33,20 +33,20 @@ class Scheduler(Generic[S]):
         self.running += entering
         return entering
 
-    def leave(self, is_gone: Callable[[S], bool]) -> tuple[list[S], list[tuple[int, int]]]:
-        """Free the slots of those who are gone.
+    def leave(self, is_gone: Callable[[S], bool]) -> tuple[list[S], list[int]]:
+        """Free the slots of those who are gone; the last ones who run move into the holes.
 
         Returns:
-            Those who left, whether they ran or waited; and (from, to) slots of the running ones that move into holes.
+            Those who left, whether they ran or waited; and for each slot in use, which one its request had before.
         """
         left = [one for one in (*self.running, *self.waiting) if is_gone(one)]
-        if not left:
-            return [], []
-        self.waiting = deque(one for one in self.waiting if not is_gone(one))
-        stay = [slot for slot, one in enumerate(self.running) if not is_gone(one)]
-        holes = sorted(set(range(len(stay))) - set(stay))
-        moves = list(zip(stay[len(stay) - len(holes) :], holes, strict=True))
-        for source, target in moves:
-            self.running[target] = self.running[source]
-        del self.running[len(stay) :]
-        return left, moves
+        slots = list(range(len(self.running)))
+        if left:
+            self.waiting = deque(one for one in self.waiting if not is_gone(one))
+            stay = [slot for slot in slots if not is_gone(self.running[slot])]
+            slots = list(range(len(stay)))
+            holes = sorted(set(slots) - set(stay))
+            for source, hole in zip(stay[len(stay) - len(holes) :], holes, strict=True):
+                slots[hole] = source
+            self.running = [self.running[slot] for slot in slots]
+        return left, slots

@@ -78,11 +78,11 @@ class TextRunner:
 
     @staticmethod
     def order(one: TextSequence) -> int:
-        """Who goes next to whom when several enter: prompts of like length, which then need little padding."""
+        """Prompts of like length next to each other: they need little padding."""
         return len(one.prompt)
 
     def enter(self, entering: Sequence[TextSequence], first: int) -> None:
-        """Compute the prompts of new sequences and their first tokens.
+        """Compute the prompts of new sequences but for their last token, with which their first step begins.
 
         Args:
             entering: who they are, in the order of `order`.
@@ -90,34 +90,34 @@ class TextRunner:
         """
         self.cache.reserve(self.prefix + max(len(one.prompt) + one.max_new_tokens for one in entering))
         self._place_images(entering, first)
-        chosen = []
-        for _, bucket in groupby(entering, key=lambda one: -(-len(one.prompt) // _BUCKET)):
+        for length, bucket in groupby(entering, key=lambda one: -(-(len(one.prompt) - 1) // _BUCKET)):
             group = list(bucket)
-            chosen.append((group, self._prefill(group, slice(first, first + len(group)))))
+            if length:
+                self._prefill([one.prompt[:-1] for one in group], slice(first, first + len(group)))
             first += len(group)
-        self._chosen += chosen
 
     def advance(self, running: Sequence[TextSequence], first: int) -> None:
-        """Compute one more token of sequences in the slots from `first` on."""
-        tokens = torch.tensor([[one.tokens[-1]] for one in running], device=self.model.device)
+        """Choose one more token of the sequences in the slots from `first` on."""
+        device = self.model.device
+        last = torch.tensor([[(one.tokens or one.prompt)[-1]] for one in running], device=device)
         lengths = [self.prefix + len(one.prompt) + len(one.tokens) for one in running]
-        positions = torch.tensor(lengths, device=self.model.device) - 1
-        end = max(lengths)
-        visible = torch.arange(end, device=self.model.device) <= positions[:, None]
-        window = self.cache.one_more(slice(first, first + len(running)), positions, end)
-        hidden = self._hidden(tokens, visible[:, None, None], positions[:, None], window)
-        self._chosen.append((running, self._choose(running, hidden[:, 0])))
+        positions = torch.tensor(lengths, device=device) - 1
+        visible = torch.arange(max(lengths), device=device) <= positions[:, None]
+        window = self.cache.one_more(slice(first, first + len(running)), positions, max(lengths))
+        hidden = self._hidden(last, visible[:, None, None], positions[:, None], window)[:, 0]
+        self._chosen.append((running, self._choose(running, self.model.text_logits(hidden))))
 
     def collect(self) -> None:
-        """Give each sequence the token chosen for it since the last call: the one time a step waits for the device."""
+        """Give each sequence the token chosen for it: the one time a step waits for the device."""
         chosen, self._chosen = self._chosen, []
         if chosen:
             tokens = torch.cat([tokens for _, tokens in chosen]).tolist()
             for one, token in zip((one for group, _ in chosen for one in group), tokens, strict=True):
                 one.take(token)
 
-    def move(self, moves: Sequence[tuple[int, int]]) -> None:
-        """Sequences change their slots, (from, to) each."""
+    def keep(self, slots: Sequence[int]) -> None:
+        """Only these slots stay, in this order."""
+        moves = [(source, target) for target, source in enumerate(slots) if source != target]
         self.cache.copy(moves, self.cache.room)
         for source, target in moves:
             self.images[target] = self.images[source]
@@ -151,20 +151,17 @@ class TextRunner:
         positions = torch.arange(self.prefix, device=device)[None]
         self._hidden(ids, everything, positions, self.cache.at_start(slots), features)
 
-    def _prefill(self, group: Sequence[TextSequence], rows: slice) -> Tensor:
-        """First tokens (B,) of prompts, which follow the image prefix, padded at the right.
+    def _prefill(self, prompts: Sequence[Sequence[int]], rows: slice) -> None:
+        """Prompts after the image prefix, padded at the right.
 
         What padding leaves in the cache is seen by nobody: a row's own tokens are written over it.
         """
-        device = self.model.device
-        lengths = torch.tensor([len(one.prompt) for one in group], device=device)
-        longest = len(group[-1].prompt)
-        padded = [one.prompt + [self.model.config.pad_id] * (longest - len(one.prompt)) for one in group]
+        device, longest = self.model.device, max(map(len, prompts))
+        padded = [[*prompt, *[self.model.config.pad_id] * (longest - len(prompt))] for prompt in prompts]
         positions = torch.arange(self.prefix, self.prefix + longest, device=device)
         causal = torch.arange(self.prefix + longest, device=device) <= positions[:, None]
         window = self.cache.after(rows, self.prefix, self.prefix + longest)
-        hidden = self._hidden(torch.tensor(padded, device=device), causal[None, None], positions[None], window)
-        return self._choose(group, hidden[torch.arange(len(group), device=device), lengths - 1])
+        self._hidden(torch.tensor(padded, device=device), causal[None, None], positions[None], window)
 
     def _hidden(
         self, ids: Tensor, rule: Tensor, positions: Tensor, window: SlotCache, features: ImageFeatures | None = None
@@ -179,9 +176,9 @@ class TextRunner:
             features=features,
         ).last_hidden_state
 
-    def _choose(self, group: Sequence[TextSequence], hidden: Tensor) -> Tensor:
-        """Choose the next token of each row from its last hidden state (B, D)."""
-        logits = self.model.text_logits(hidden)
+    @staticmethod
+    def _choose(group: Sequence[TextSequence], logits: Tensor) -> Tensor:
+        """A token for each row of `logits` (B, V)."""
         if any(one.sampling.temperature for one in group):
             numbers = [(one.sampling.temperature, one.sampling.top_p, one.uniform) for one in group]
             return choose(logits, *torch.tensor(numbers, device=logits.device).unbind(1))

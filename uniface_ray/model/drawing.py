@@ -125,8 +125,16 @@ def draw(model: UniFaceForConditionalGeneration, requests: Sequence[DrawRequest]
 
 
 @torch.inference_mode()
-def begin(model: UniFaceForConditionalGeneration, requests: Sequence[DrawRequest]) -> Drawing:
-    """Put the prompts through the model and plan the steps; for arguments see `draw`."""
+def begin(
+    model: UniFaceForConditionalGeneration, requests: Sequence[DrawRequest], null: Prefix | None = None
+) -> Drawing:
+    """Put the prompts through the model and plan the steps.
+
+    Args:
+        model: see `draw`, also for errors.
+        requests: likewise.
+        null: `Drawing.null` of an earlier call with this model, which then need not be computed again.
+    """
     config = model.config
     codes, unknown = zip(*(_places(config, request) for request in requests), strict=True)
     rows = [
@@ -142,7 +150,7 @@ def begin(model: UniFaceForConditionalGeneration, requests: Sequence[DrawRequest
         torch.stack(codes).to(model.device),
         torch.stack(unknown).to(model.device),
         read_prompts(model, [prompt_ids(config, request.text_ids) for request in requests]),
-        read_prompts(model, [prompt_ids(config, [])]),
+        null or read_prompts(model, [prompt_ids(config, [])]),
     )
 
 
