@@ -3,9 +3,12 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.tiny import save_random_model
 from uniface_ray.model import UniFaceForConditionalGeneration
+
+torch.set_num_threads(1)  # models this small gain nothing from more, and lose much where other work runs beside them
 
 
 @pytest.fixture(scope="session")
