@@ -58,6 +58,15 @@ def _verify(overrides: Sequence[str]) -> int:
     return _tell(verify(config), config.verify.format)
 
 
+def _replay_rejects(overrides: Sequence[str]) -> int:
+    from uniface_ray.batch.replaying import compose_again
+
+    config, replay = compose_again(overrides)
+    from uniface_ray.batch.driver import run
+
+    return run(config, replay).exit_code
+
+
 class _Answer(Protocol):
     """What a command that only looks has found."""
 
@@ -124,6 +133,15 @@ COMMANDS = {
         "whether an output is whole: every planned row once, every file as it was written",
         (("sink.path=s3://bucket/captions/", "exit code 0: whole, 3: sound, but rows are pending, 5: problems"),),
         _verify,
+    ),
+    "replay-rejects": Command(
+        "rejected rows once more, after a mend or with other settings: what works now moves to the rows that worked",
+        (
+            ("sink.path=s3://bucket/captions/", "all of them, with the settings of the run"),
+            ("sink.path=out/faces 'replay.kinds=[fetch_failed,timeout]'", "those of some kinds"),
+            ("sink.path=out/faces 'replay.kinds=[too_large]' decode.max_pixels=200000000", "with another limit"),
+        ),
+        _replay_rejects,
     ),
 }
 

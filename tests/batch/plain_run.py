@@ -1,6 +1,6 @@
 """A run's stages one after the other in this process, with an engine that answers at once: real chunks, no Ray."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -9,10 +9,11 @@ from uniface_ray.batch.commit import Marker
 from uniface_ray.batch.job import Job
 from uniface_ray.batch.manifest import Manifest
 from uniface_ray.batch.plan import Plan
+from uniface_ray.batch.replaying import begin
 from uniface_ray.batch.stages import Replica, commit_chunk, decode_chunk, read_chunk
 from uniface_ray.batch.tally import Tally, read_markers
 from uniface_ray.core.compose import compose
-from uniface_ray.core.config import JobConfig
+from uniface_ray.core.config import JobConfig, ReplaySettings
 from uniface_ray.core.progress import RunState
 from uniface_ray.core.records import Reject
 from uniface_ray.core.storage import Folder
@@ -65,9 +66,16 @@ class PlainRun:
         done = {marker.chunk for marker in read_markers(self.sink)}
         return [chunk for chunk in range(self.plan.chunks) if chunk not in done]
 
-    def finish(self, state: RunState = "done", chunks: Sequence[int] | None = None) -> "PlainRun":
+    def replay(self, *kinds: str, limit: int | None = None) -> "PlainRun":
+        """Choose rejects to do again; `finish(chunks=run.tally.reopened)` does them."""
+        self.tally = Tally()
+        settings = ReplaySettings(kinds=kinds, limit=limit)
+        self.job, self.plan = begin(self.job, self.manifest, self.tally, settings)
+        return self
+
+    def finish(self, state: RunState = "done", chunks: Iterable[int] | None = None) -> "PlainRun":
         """Do chunks (None: all that are pending) and end the run."""
-        for chunk in self.pending() if chunks is None else chunks:
+        for chunk in self.pending() if chunks is None else list(chunks):
             self.commit(chunk)
         self.tally = Tally(input=self.plan.rows)
         for marker in read_markers(self.sink):

@@ -9,12 +9,13 @@ from uniface_ray.batch.job import Job
 from uniface_ray.batch.manifest import Manifest
 from uniface_ray.batch.plan import Plan
 from uniface_ray.batch.preflight import check
+from uniface_ray.batch.replaying import begin, end
 from uniface_ray.batch.reporting import close_run
 from uniface_ray.batch.spreading import rows_of_a_chunk
 from uniface_ray.batch.stages import sink_failed
 from uniface_ray.batch.tally import Tally, read_markers
 from uniface_ray.batch.view import View
-from uniface_ray.core.config import JobConfig
+from uniface_ray.core.config import JobConfig, ReplaySettings
 from uniface_ray.core.errors import StoppedError, UniFaceError, UserError
 from uniface_ray.core.progress import RunState
 from uniface_ray.core.storage import Folder
@@ -41,8 +42,12 @@ class RunSummary:
     exit_code: int
 
 
-def run(config: JobConfig) -> RunSummary:
+def run(config: JobConfig, replay: ReplaySettings | None = None) -> RunSummary:
     """Run the task of `config` over its source into its sink, or resume it.
+
+    Args:
+        config: of the run.
+        replay: do its rejected rows again, and nothing else (see `replay`).
 
     Raises:
         UserError: a mistake in the settings, found before Ray starts wherever it can be.
@@ -52,10 +57,10 @@ def run(config: JobConfig) -> RunSummary:
         UniFaceError: what went wrong in a stage.
     """
     with View.for_console(None, config.run.progress_every_s) as view, interrupts() as asked:
-        return _run(config, view, asked)
+        return _run(config, view, asked, replay)
 
 
-def _run(config: JobConfig, view: View, asked: Asked) -> RunSummary:
+def _run(config: JobConfig, view: View, asked: Asked, replay: ReplaySettings | None) -> RunSummary:
     checked = check(config)
     cluster = None
     if joins_cluster(config):
@@ -80,7 +85,10 @@ def _run(config: JobConfig, view: View, asked: Asked) -> RunSummary:
     try:
         if manifest.attempt == 1:
             manifest.write("running", course.tally)
-        plan = _planned(job, manifest, course.tally, view)
+        if replay:
+            job, plan = begin(job, manifest, course.tally, replay)
+        else:
+            plan = _planned(job, manifest, course.tally, view)
         return _finish(job, plan, manifest, course, view, asked, cluster)
     except BaseException as error:
         known = sink_failed(checked.sink, error) if isinstance(error, OSError) else error
@@ -95,23 +103,31 @@ def _finish(
 ) -> RunSummary:
     """Do what of the plan is not done."""
     tally, sink = course.tally, manifest.sink
-    pending = [chunk for chunk in range(plan.chunks) if chunk not in tally.chunks]
-    if not pending and manifest.was_done:
-        view.note(f"nothing new: all {tally.done:,} rows are done, see {sink.uri}")
+    pending = list(tally.reopened) if job.replay else [one for one in range(plan.chunks) if one not in tally.chunks]
+    if not pending and (manifest.was_done or job.replay):
+        what = "there are no such rejected rows" if job.replay else f"nothing new: all {tally.done:,} rows are done"
+        view.note(f"{what}, see {sink.uri}")
         return RunSummary("done", tally.counts(), sink.uri, exit_code=0)
     if job.config.run.dry_run:
         view.note(f"dry run: {tally.pending:,} of {tally.input:,} rows, in {len(pending):,} chunks, are to be done")
-        manifest.write("stopped", tally)
+        if not job.replay:
+            manifest.write("stopped", tally)
         return RunSummary("stopped", tally.counts(), sink.uri, exit_code=0)
     manifest.write("running", tally)
     if pending:
         _work(job, plan, pending, course, view, sink, asked, cluster)
+    undone = tally.pending_again if job.replay else None
     _recount(tally, sink)
-    if tally.pending and asked.number is None:
-        raise UniFaceError(f"Ray ended the run with {tally.pending:,} rows undone; the same command goes on with them")
-    state: RunState = "interrupted" if tally.pending else "done"
+    undone = tally.pending if undone is None else undone
+    if undone and asked.number is None:
+        raise UniFaceError(f"Ray ended the run with {undone:,} rows undone; the same command goes on with them")
+    state: RunState = "done"
+    if tally.pending:
+        state = "interrupted" if undone else "stopped"
+    if job.replay:
+        end(manifest, tally, view)
     close_run(job, plan, course, manifest, state, view)
-    return RunSummary(state, tally.counts(), sink.uri, exit_code=128 + (asked.number or 0) if tally.pending else 0)
+    return RunSummary(state, tally.counts(), sink.uri, exit_code=128 + (asked.number or 0) if undone else 0)
 
 
 def _close_failed(job: Job, plan: Plan, course: Course, manifest: Manifest, view: View, error: BaseException) -> None:

@@ -81,9 +81,9 @@ class Course:
 
     def count(self, marker: Marker) -> None:
         """A chunk is committed."""
-        now_s = time.monotonic()
+        now_s, before = time.monotonic(), self.tally.done
         self.tally.add(marker)
-        self.meter.add(now_s, marker.input)
+        self.meter.add(now_s, self.tally.done - before)
         self.timeline.append(Point(now_s - self.started_s, self.tally.done))
 
     def spent(self) -> dict[str, float]:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from uniface_ray.batch.replay import Replay
 from uniface_ray.core.config import JobConfig
 from uniface_ray.data.slices import Source
 
@@ -20,6 +21,7 @@ class Job:
         device: torch device of the replicas.
         dtype: of the replicas.
         attempt: 1 for the first run on this sink, then counting up; stands in every marker.
+        replay: only these rejected rows are done, again; None for whole chunks.
     """
 
     config: JobConfig
@@ -29,6 +31,7 @@ class Job:
     device: str
     dtype: str
     attempt: int
+    replay: Replay | None = None
 
     @property
     def replica_gpus(self) -> float:

@@ -19,6 +19,7 @@ from uniface_ray.core.progress import RunState
 from uniface_ray.core.storage import Folder, absolute
 from uniface_ray.core.version import __version__
 
+REDACTED = "(set)"
 _SECRETS = ("access_key", "secret_key", "session_token")
 # A run on another machine is taken for dead after this silence; progress.json is rewritten every few seconds.
 _SILENT_S = 60.0
@@ -133,7 +134,7 @@ def redacted(config: JobConfig) -> dict[str, Any]:
     document = config.model_dump(mode="json")
     for name in _SECRETS:
         if document["storage"][name] is not None:
-            document["storage"][name] = "(set)"
+            document["storage"][name] = REDACTED
     return document
 
 

@@ -10,6 +10,7 @@ from uniface_ray.batch.chunk import Chunk, pack_answers, pack_rows, unpack_answe
 from uniface_ray.batch.commit import Marker, commit
 from uniface_ray.batch.job import Job
 from uniface_ray.batch.plan import PlanIndex
+from uniface_ray.batch.replay import commit_again, read_again
 from uniface_ray.core.errors import StoppedError
 from uniface_ray.core.records import Reject, RejectError, RejectKind, Row
 from uniface_ray.core.storage import Folder
@@ -36,12 +37,16 @@ def read_chunk(job: Job, plan: PlanIndex, number: int) -> bytes:
     """
     chunk = Chunk(number, [])
     with timed(chunk.seconds, "read"):
-        chunk.rows = list(job.source.read(plan.slices(number)))
+        slices = plan.slices(number)
+        if job.replay:
+            chunk.rows = read_again(job.source, slices, job.replay.rows(plan.sink, number))
+        else:
+            chunk.rows = list(job.source.read(slices))
         for row in chunk.rows:
             row.fields = {} if row.reject else job.source.wanted.given | row.fields
             _check_kept(row, job.kept)
     failed = [row.reject for row in chunk.rows if row.reject and row.reject.kind == RejectKind.FETCH_FAILED]
-    if len(failed) == len(chunk.rows) > 1:
+    if len(failed) == len(chunk.rows) > 1 and not job.replay:
         raise StoppedError(
             f"the source gives nothing any more ({failed[0].message}): once it does, the same command goes on where "
             "this one stopped. Workers need the storage's credentials too, in their environment or as storage.*"
@@ -106,7 +111,8 @@ def commit_chunk(job: Job, plan: PlanIndex, payload: pa.Buffer | bytes) -> Marke
     """
     answered = unpack_answers(payload, build_task(job.config))
     try:
-        return commit(plan.sink, answered, plan.rows(answered.number), job.attempt)
+        put = commit_again if job.replay else commit
+        return put(plan.sink, answered, plan.rows(answered.number), job.attempt)
     except OSError as error:
         raise sink_failed(plan.sink, error) from error
 

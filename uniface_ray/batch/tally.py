@@ -1,8 +1,8 @@
 """Markers, read and added up."""
 
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field, replace
 
 from uniface_ray.batch.commit import Marker, OutputFile
 from uniface_ray.batch.layout import CHECKPOINT, is_marker
@@ -19,21 +19,55 @@ class Tally:
     rejected: int = 0
     rows_out: int = 0
     rejects_by_kind: Counter[str] = field(default_factory=Counter)
-    seconds: Counter[str] = field(default_factory=Counter)
-    files: list[OutputFile] = field(default_factory=list)
-    chunks: set[int] = field(default_factory=set)
+    seconds: dict[str, float] = field(default_factory=dict)
+    _files: dict[int, list[OutputFile]] = field(default_factory=dict)
+    _open: dict[int, Marker] = field(default_factory=dict)
 
     def add(self, marker: Marker) -> None:
-        """Count a chunk; once, however often its marker comes."""
-        if marker.chunk in self.chunks:
+        """Count a chunk; once, however often its marker comes. One that was reopened is counted as it is now."""
+        if before := self._open.pop(marker.chunk, None):
+            self._count(before, -1)
+        elif marker.chunk in self._files:
             return
-        self.chunks.add(marker.chunk)
-        self.ok += marker.ok
-        self.rejected += marker.rejected
-        self.rows_out += marker.rows_out
-        self.rejects_by_kind.update(marker.rejects_by_kind)
-        self.seconds.update(marker.seconds)
-        self.files += marker.files
+        self._files[marker.chunk] = marker.files
+        self._count(marker, 1)
+
+    def reopen(self, marker: Marker, rejects: Counter[str]) -> None:
+        """Count a chunk, but not the rejects that are done again: they are pending until `add` hears of the chunk."""
+        left = Counter(marker.rejects_by_kind) - rejects
+        counted = replace(marker, rejected=left.total(), rejects_by_kind=dict(left))
+        self.add(counted)
+        self._open[marker.chunk] = counted
+
+    def _count(self, marker: Marker, sign: int) -> None:
+        self.ok += sign * marker.ok
+        self.rejected += sign * marker.rejected
+        self.rows_out += sign * marker.rows_out
+        for kind, rows in marker.rejects_by_kind.items():
+            self.rejects_by_kind[kind] += sign * rows
+        self.rejects_by_kind = +self.rejects_by_kind
+        for stage, seconds in marker.seconds.items():
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + sign * seconds
+
+    @property
+    def chunks(self) -> Collection[int]:
+        """Those that were counted."""
+        return self._files.keys()
+
+    @property
+    def reopened(self) -> Collection[int]:
+        """Chunks of which rejects are done again, and that `add` has not heard of since."""
+        return self._open.keys()
+
+    @property
+    def pending_again(self) -> int:
+        """Rejects of those."""
+        return sum(marker.input - marker.ok - marker.rejected for marker in self._open.values())
+
+    @property
+    def files(self) -> list[OutputFile]:
+        """Of all chunks."""
+        return [file for files in self._files.values() for file in files]
 
     @property
     def done(self) -> int:

@@ -208,6 +208,31 @@ class VerifyConfig(Settings):
     verify: VerifySettings = VerifySettings()
 
 
+class ReplaySettings(Settings):
+    """`uniface replay-rejects`.
+
+    Attributes:
+        kinds: `error_kind` of the rows that are done again; none is all of them.
+        limit: most rows; null is all.
+    """
+
+    kinds: tuple[str, ...] = ()
+    limit: int | None = Field(default=None, ge=1)
+
+
+class ReplayConfig(Settings):
+    """All settings of `uniface replay-rejects`; the run's own come from its manifest."""
+
+    sink: SinkConfig
+    replay: ReplaySettings = ReplaySettings()
+    storage: StorageConfig = StorageConfig()
+    decode: DecodeConfig = DecodeConfig()
+    engine: EngineConfig = EngineConfig()
+    run: RunConfig = RunConfig()
+    cluster: ClusterConfig = ClusterConfig()
+    report: ReportConfig = ReportConfig()
+
+
 class JobConfig(Settings):
     """All settings of one run."""
 
