@@ -7,6 +7,7 @@ from uniface_ray.data.parquet_source import ParquetSource
 from uniface_ray.data.slices import Source
 from uniface_ray.data.text_source import TextSource
 from uniface_ray.data.wanted import IMAGES, Wanted
+from uniface_ray.data.webdataset_source import WebDatasetSource
 
 
 def open_source(source: SourceConfig, storage: StorageConfig, decode: DecodeConfig, wanted: Wanted = IMAGES) -> Source:
@@ -27,5 +28,7 @@ def open_source(source: SourceConfig, storage: StorageConfig, decode: DecodeConf
             return ImagesSource(files, source, decode, wanted)
         case "parquet":
             return ParquetSource(files, source, decode, wanted)
+        case "webdataset":
+            return WebDatasetSource(files, source, decode, wanted)
         case _:
             return TextSource(files, source, decode, wanted)

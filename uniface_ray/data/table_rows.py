@@ -1,5 +1,6 @@
 """A row of a table -> the row of a run; the same for all kinds of tables."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -53,6 +54,11 @@ def table_row(
     except (ValueError, OverflowError) as error:  # text that is no UTF-8, a date beyond Python's
         row.reject = Reject(RejectKind.BAD_REQUEST, f"{where}: {error}", "read")
     return row
+
+
+def as_text(value: Any) -> str | None:
+    """Rows of text need not agree on types, columns must: text stays as it is, anything else becomes JSON."""
+    return value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _image_of(cell: Any) -> tuple[bytes | None, str | None]:

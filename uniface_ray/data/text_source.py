@@ -1,7 +1,6 @@
 """JSONL and CSV: text tables that name images, or hold prompts."""
 
 import gzip
-import json
 import zlib
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -17,7 +16,7 @@ from uniface_ray.core.storage_errors import explain, reject_of
 from uniface_ray.data.fetching import fetch_rows
 from uniface_ray.data.listing import DataFiles
 from uniface_ray.data.slices import Slice, cannot_count, check_unchanged, rejected_rows
-from uniface_ray.data.table_rows import table_row
+from uniface_ray.data.table_rows import as_text, table_row
 from uniface_ray.data.text_records import Csv, Jsonl, Record, TextFormat, open_text
 from uniface_ray.data.wanted import Wanted
 
@@ -104,7 +103,7 @@ class TextSource:
         except RejectError as error:
             return Row(ref, reject=RejectError(error.kind, f"{where} {error.message}").at("read"))
         image = self._source.uri_column
-        return table_row(ref, where, self._source, self.wanted, image, cells.get, self._max_bytes, _as_text)
+        return table_row(ref, where, self._source, self.wanted, image, cells.get, self._max_bytes, as_text)
 
     def _first_names(self) -> tuple[list[str], str]:
         """The columns of the first file that has rows, and what the rows are called."""
@@ -138,8 +137,3 @@ class TextSource:
         if self.format == "jsonl":
             return Jsonl()
         return Csv("\t" if name.lower().removesuffix(".gz").endswith(".tsv") else ",")
-
-
-def _as_text(value: Any) -> str | None:
-    """Lines need not agree on types, columns must: text stays as it is, anything else becomes JSON."""
-    return value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)
