@@ -25,7 +25,7 @@ def test_lines_of_uris(place: Folder) -> None:
         {"n": 3},
         {"uri": "", "n": 4},
         {"uri": 5},
-        {"uri": "http://host/a.jpg"},
+        {"uri": "ftp://host/a.jpg"},
         '{"uri": "\\ud800.jpg"}',
         "[" * 100_000,
         {"uri": "gone.jpg"},

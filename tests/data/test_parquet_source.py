@@ -55,7 +55,7 @@ def test_parquet_of_uris(place: Folder, tmp_path: Path) -> None:
     for i in range(2):
         place.write(f"pictures/{i} ü.jpg", PICTURES[i])
     uris = ["../pictures/0 ü.jpg", join(place.uri, "pictures/1 ü.jpg"), str(elsewhere), elsewhere.as_uri()]
-    bad = ["none.jpg", "/dev/zero", "https://host/a.jpg", "", None, "a\0b"]
+    bad = ["none.jpg", "/dev/zero", "ftp://host/a.jpg", "", None, "a\0b"]
     put_parquet(place, "tables/t.parquet", {"link": uris + bad, "n": list(range(10))})
     rows = rows_of(source_of(place, "tables/t.parquet", uri_column="link", keep_columns=("n", "link")))
     missing, wrong = RejectKind.NOT_FOUND, RejectKind.BAD_REQUEST

@@ -15,6 +15,7 @@ from uniface_ray.core.errors import StoppedError
 from uniface_ray.core.records import Reject, RejectError, RejectKind, Row
 from uniface_ray.core.storage import Folder
 from uniface_ray.data.images import decode_image
+from uniface_ray.data.uris import is_web
 from uniface_ray.engine.protocol import Engine
 from uniface_ray.model.pixels import fit_square
 from uniface_ray.tasks.answer import answer_rows
@@ -34,6 +35,7 @@ def read_chunk(job: Job, plan: PlanIndex, number: int) -> bytes:
 
     Raises:
         StoppedError: not one of several rows can be fetched: the storage is at fault, and the rows wait for it.
+            Web hosts that fail cost their rows only.
     """
     chunk = Chunk(number, [])
     with timed(chunk.seconds, "read"):
@@ -45,7 +47,11 @@ def read_chunk(job: Job, plan: PlanIndex, number: int) -> bytes:
         for row in chunk.rows:
             row.fields = {} if row.reject else job.source.wanted.given | row.fields
             _check_kept(row, job.kept)
-    failed = [row.reject for row in chunk.rows if row.reject and row.reject.kind == RejectKind.FETCH_FAILED]
+    failed = [
+        row.reject
+        for row in chunk.rows
+        if row.reject and row.reject.kind == RejectKind.FETCH_FAILED and not is_web(row.ref.uri)
+    ]
     if len(failed) == len(chunk.rows) > 1 and not job.replay:
         raise StoppedError(
             f"the source gives nothing any more ({failed[0].message}): once it does, the same command goes on where "

@@ -18,7 +18,7 @@ class SourceConfig(Settings):
             ships with the package.
         format: `auto` looks at the file names.
         image_column: parquet column of encoded image bytes (or Hugging Face's {bytes, path}).
-        uri_column: parquet or JSONL column of image URIs; relative ones are relative to the file that names them.
+        uri_column: column of image URIs of a table; relative ones are relative to the file that names them.
         keep_columns: carried through to both outputs.
         question_column: column of questions about the image: text, or a list of texts.
     """
@@ -32,7 +32,9 @@ class SourceConfig(Settings):
 
 
 class StorageConfig(Settings):
-    """How to reach s3:// paths; what is not set comes from the usual AWS variables.
+    """How to reach s3:// paths and the http:// and https:// URIs that a table names.
+
+    What of S3 is not set comes from the usual AWS variables. Limits of web hosts hold in each worker process.
 
     Attributes:
         endpoint: URL of an S3-compatible server; AWS itself where null.
@@ -41,6 +43,12 @@ class StorageConfig(Settings):
         connect_timeout_s: seconds to open a connection.
         request_timeout_s: seconds without an answer before a request is tried again.
         attempts: tries of a request that fails for a passing reason.
+        host_connections: requests to one web host at a time.
+        host_rate: requests to one web host a second; null for no limit.
+        redirects: that are followed before a row is rejected.
+        retry_wait_s: a web host that asks for more patience than this (Retry-After) costs the row.
+        private_hosts: web URIs may lead to addresses that are not on the internet: this machine, the local network,
+            a cloud's metadata service. Off, because whoever writes the table would choose what the job asks there.
     """
 
     endpoint: str | None = None
@@ -52,6 +60,11 @@ class StorageConfig(Settings):
     connect_timeout_s: float = Field(default=5.0, gt=0)
     request_timeout_s: float = Field(default=30.0, gt=0)
     attempts: int = Field(default=6, ge=1)
+    host_connections: int = Field(default=4, ge=1)
+    host_rate: float | None = Field(default=None, gt=0)
+    redirects: int = Field(default=5, ge=0)
+    retry_wait_s: float = Field(default=60.0, ge=0)
+    private_hosts: bool = False
 
     @model_validator(mode="after")
     def _keys_come_in_pairs(self) -> "StorageConfig":

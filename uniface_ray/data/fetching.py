@@ -9,6 +9,8 @@ from uniface_ray.core.records import RejectError, RejectKind, Row
 from uniface_ray.core.storage import open_path
 from uniface_ray.core.storage_errors import reject_of
 from uniface_ray.data.wanted import Link
+from uniface_ray.data.http import http_client
+from uniface_ray.data.uris import is_web
 
 _THREADS = 16
 # Rows that are fetched or waiting for their turn; bounds the bytes in memory.
@@ -41,11 +43,13 @@ def fetch_rows(rows: Iterable[Row], storage: StorageConfig, max_bytes: int, imag
 
 
 def fetch(uri: str, storage: StorageConfig, max_bytes: int) -> bytes:
-    """All of a file that a row names.
+    """All of a file that a row names, in a storage or on the web.
 
     Raises:
         RejectError: not there, more than `max_bytes`, an address of another kind, or the storage failed.
     """
+    if is_web(uri):
+        return http_client(storage).get(uri, max_bytes)
     try:
         folder, name = open_path(uri, storage)
         # Opening a pipe would wait for ever, and only a disk has any.

@@ -8,10 +8,10 @@ from uniface_ray.core.storage import absolute
 
 
 def resolve(uri: str, table: str) -> str:
-    """The absolute path or s3:// URI of an image.
+    """The absolute path, s3:// URI or web address of an image.
 
     Args:
-        uri: absolute path, s3:// or file:// URI, or a path relative to the folder of `table`.
+        uri: absolute path, s3://, file://, http:// or https:// URI, or a path relative to the folder of `table`.
         table: address of the file that names it.
 
     Raises:
@@ -19,6 +19,8 @@ def resolve(uri: str, table: str) -> str:
     """
     try:
         uri.encode()  # half a surrogate pair is no text
+        if is_web(uri):
+            return uri
         if uri.startswith("/") or "://" in uri:
             return absolute(uri)
         scheme, _, folder = table.rpartition("/")[0].rpartition("://")
@@ -26,3 +28,8 @@ def resolve(uri: str, table: str) -> str:
         return f"{scheme}://{path}" if scheme else path
     except (UserError, ValueError) as error:
         raise RejectError(RejectKind.BAD_REQUEST, str(error)) from error
+
+
+def is_web(uri: str) -> bool:
+    """Whether a URI names something to be fetched by HTTP."""
+    return uri[:8].lower().startswith(("http://", "https://"))

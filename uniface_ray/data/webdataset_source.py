@@ -49,6 +49,8 @@ class WebDatasetSource:
         self._files.check()
         names = self._first_names()
         for setting, name in self.wanted.columns(self._source):
+            if setting == "source.keep_columns" and _is_image(name):
+                raise UserError(f"{setting} names {name!r}, but of a tar's files only text can be kept: leave it out")
             if name not in names:
                 raise UserError(
                     f"{setting} names {name!r}, which no sample has among the first {_CHECKED}: "
