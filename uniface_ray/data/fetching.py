@@ -8,9 +8,9 @@ from uniface_ray.core.parallel import map_ahead
 from uniface_ray.core.records import RejectError, RejectKind, Row
 from uniface_ray.core.storage import open_path
 from uniface_ray.core.storage_errors import reject_of
-from uniface_ray.data.wanted import Link
 from uniface_ray.data.http import http_client
 from uniface_ray.data.uris import is_web
+from uniface_ray.data.wanted import Link
 
 _THREADS = 16
 # Rows that are fetched or waiting for their turn; bounds the bytes in memory.

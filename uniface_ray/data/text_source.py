@@ -4,7 +4,6 @@ import gzip
 import zlib
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from typing import Any
 
 import pyarrow as pa
 
