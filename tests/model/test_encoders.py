@@ -17,13 +17,11 @@ from uniface_ray.model.identity import IRResNet, load_adaface
 @pytest.mark.parametrize(("blocks", "parameters"), [((3, 4, 14, 3), 43_585_600), ((3, 13, 30, 3), 65_150_912)])
 def test_ir_resnets_have_adafaces_sizes(blocks: tuple[int, ...], parameters: int) -> None:
     with torch.device("meta"):
-        network = IRResNet(IdentityConfig(blocks=blocks))
+        network = IRResNet(IdentityConfig(blocks=blocks, output="embedding"))
         faces = torch.empty(2, 3, 112, 112)
         assert sum(parameter.numel() for parameter in network.parameters()) == parameters
         assert network.input_layer(faces).shape == (2, 64, 112, 112)
         assert network.body(network.input_layer(faces)).shape == (2, 512, 7, 7)
-        assert network(faces).shape == (2, 49, 512)
-        network.config = IdentityConfig(output="embedding")
         assert network.eval()(faces).shape == (2, 1, 512)
     keys = network.state_dict().keys()
     assert {"input_layer.2.weight", "output_layer.3.bias", "output_layer.4.running_var"} <= keys
@@ -46,6 +44,9 @@ def test_adaface_state_dicts_load_by_key_and_others_are_refused(small: IdentityC
     faces = torch.randn(3, 3, 16, 16)
     torch.testing.assert_close(network(faces), trained(faces))
     torch.testing.assert_close(network(faces).norm(dim=-1), torch.ones(3, 1))
+    cells = IRResNet(IdentityConfig(**small.to_diff_dict() | {"output": "map"})).eval()
+    load_adaface(cells, state)
+    torch.testing.assert_close(cells(faces), trained.body(trained.input_layer(faces)).flatten(2).transpose(1, 2))
     del state["model.body.0.res_layer.1.weight"]
     state["model.body.9.res_layer.1.weight"] = torch.zeros(1)
     with pytest.raises(UserError, match=r"(?s)identity_config.*body\.0\.res_layer\.1\.weight.*body\.9\.res_layer\.1"):

@@ -82,3 +82,21 @@ def test_what_is_no_checkpoint_is_said(config: UniFaceConfig, tmp_path: Path, co
         path.write_bytes(content)
     with pytest.raises(UserError, match=r"model\.safetensors"):
         showo.load(path, config, magvit=MAGVIT)
+
+
+def test_from_pretrained_refuses_weights_that_do_not_fit_by_name(
+    model: UniFaceForConditionalGeneration, tmp_path: Path
+) -> None:
+    model.save_pretrained(tmp_path)
+    file = tmp_path / "model.safetensors"
+    weights = load_file(file)
+    weights["showo.extra.weight"] = torch.zeros(1)
+    weights["showo.lm_head.bias"] = torch.zeros(3)
+    del weights["showo.model.final_layernorm.bias"]
+    save_file(weights, file, metadata={"format": "pt"})
+    with pytest.raises(UserError) as caught:
+        UniFaceForConditionalGeneration.from_pretrained(tmp_path)
+    message = str(caught.value)
+    assert "missing showo.model.final_layernorm.bias" in message
+    assert "surplus showo.extra.weight" in message
+    assert "showo.lm_head.bias is (3,), config says (567,)" in message

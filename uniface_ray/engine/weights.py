@@ -14,7 +14,7 @@ from uniface_ray.core.config import ModelConfig, StorageConfig
 from uniface_ray.core.errors import UserError
 from uniface_ray.core.storage import FileEntry, Folder
 from uniface_ray.model import UniFaceConfig, UniFaceForConditionalGeneration
-from uniface_ray.model.showo import check_weights
+from uniface_ray.model.fitting import check_weights
 
 _NEEDED = ("config.json", "tokenizer.json")
 _SAMPLE_BYTES = 2**16

@@ -75,6 +75,8 @@ class UniFaceConfig(PreTrainedConfig):
         # Show-o forces QK-norm on, and resizes Phi's embedding to the joint vocabulary.
         self.backbone_config.qk_layernorm = True
         self.backbone_config.vocab_size = self.vocab_size
+        self.backbone_config.bos_token_id = self.bos_token_id
+        self.backbone_config.eos_token_id = self.eos_token_id
         if isinstance(self.token_experts, dict):
             self.token_experts = TokenExpertsConfig(**self.token_experts)
         if isinstance(self.sequence_experts, dict):
@@ -86,6 +88,10 @@ class UniFaceConfig(PreTrainedConfig):
         elif not isinstance(self.identity_config, PreTrainedConfig):
             self.identity_config = IdentityConfig(**(self.identity_config or {}))
         super().__post_init__(**kwargs)
+
+    def get_text_config(self, decoder: bool | None = None, encoder: bool | None = None) -> PreTrainedConfig:
+        """The transformer's config, where transformers' caches and `generate` find its sizes."""
+        return self.backbone_config
 
     @property
     def codebook_size(self) -> int:

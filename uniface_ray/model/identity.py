@@ -1,6 +1,7 @@
 """AdaFace's IR-ResNet, with its own key names, so that its released state dicts load as they are.
 
-The network is `net.py` of AdaFace (mk-minchul/AdaFace): IR-50 has 43,585,600 parameters, IR-101 65,150,912. Letters in
+The network is `net.py` of AdaFace (mk-minchul/AdaFace): IR-50 has 43,585,600 parameters with its embedding,
+IR-101 65,150,912. Letters in
 shapes: B images, S pixels of a side, C channels of the last stage, G cells of a side.
 """
 
@@ -50,13 +51,14 @@ class IRResNet(nn.Module):
             blocks += [Block(channels, width, 2), *(Block(width, width, 1) for _ in range(count - 1))]
             channels = width
         self.body = nn.Sequential(*blocks)
-        self.output_layer = nn.Sequential(
-            nn.BatchNorm2d(last),
-            nn.Dropout(0.4),
-            nn.Flatten(),
-            nn.Linear(last * config.grid**2, config.embedding_size),
-            nn.BatchNorm1d(config.embedding_size, affine=False),
-        )
+        if config.output == "embedding":
+            self.output_layer = nn.Sequential(
+                nn.BatchNorm2d(last),
+                nn.Dropout(0.4),
+                nn.Flatten(),
+                nn.Linear(last * config.grid**2, config.embedding_size),
+                nn.BatchNorm1d(config.embedding_size, affine=False),
+            )
 
     def forward(self, faces: Tensor) -> Tensor:
         """(B, 3, S, S), prepared -> (B, G * G, C), or (B, 1, embedding) with `output="embedding"`."""
@@ -71,12 +73,14 @@ def load_adaface(network: IRResNet, state: Mapping[str, Tensor]) -> None:
 
     Args:
         network: of the checkpoint's size.
-        state: its `state_dict`: the network's keys begin with `model.`; those of the training head are left out.
+        state: its `state_dict`: the network's keys begin with `model.`; those of the training head are left out, and
+            with `output="map"` those of the embedding.
 
     Raises:
         UserError: tensors that are missing, surplus or of another shape, by name.
     """
-    own = {key.removeprefix("model."): tensor for key, tensor in state.items() if not key.startswith("head.")}
+    left_out = ("head.",) if network.config.output == "embedding" else ("head.", "model.output_layer.")
+    own = {key.removeprefix("model."): tensor for key, tensor in state.items() if not key.startswith(left_out)}
     try:
         network.load_state_dict(own)
     except RuntimeError as error:

@@ -16,7 +16,8 @@ def attention_rule(config: UniFaceConfig, input_ids: Tensor) -> Tensor:
     - `<|t2i|>` (text to image): text is causal; queries from `<|soi|>` to `<|eoi|>` see everything, so text never
       sees the image and its keys stay the same over all denoising steps.
     - neither: causal.
-    No query sees a `[PAD]` key, wherever the padding stands.
+    No query sees a `[PAD]` key, wherever the padding stands, but a padded query itself: what it computes reaches
+    nobody, and a query that saw nothing at all would be NaN in some attention kernels.
     """
     length = input_ids.shape[1]
     position = torch.arange(length, device=input_ids.device)
@@ -31,13 +32,15 @@ def attention_rule(config: UniFaceConfig, input_ids: Tensor) -> Tensor:
 
     rule = rule | (is_understanding[:, None] & up_to_image_end)[:, None, :]
     rule = rule | (is_generation[:, None] & in_image)[:, :, None]
-    return (rule & (input_ids != config.pad_id)[:, None, :])[:, None]
+    rule = rule & (input_ids != config.pad_id)[:, None, :]
+    return (rule | (position[:, None] == position))[:, None]
 
 
 def additive(rule: Tensor, dtype: torch.dtype) -> Tensor:
     """A boolean rule -> what attention adds to its scores: 0, or the lowest finite number of `dtype`.
 
-    Finite, because a padded query sees no key at all, and a row of minus infinities would turn into NaN.
+    Attention takes both, and runs the same kernels on both. This one is computed once a call; a boolean rule would be
+    turned into it again by every layer. Finite, because a query that sees no key at all would turn into NaN.
     """
     return torch.zeros_like(rule, dtype=dtype).masked_fill(~rule, torch.finfo(dtype).min)
 

@@ -1,16 +1,19 @@
 """The unified face model: one Phi transformer over text and image tokens, with MAGVIT-v2 at its side."""
 
+from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import PhiForCausalLM, PreTrainedModel
+from transformers import GenerationMixin, PhiForCausalLM, PreTrainedModel
 
 from uniface_ray.model.configuration import UniFaceConfig
 from uniface_ray.model.encoders import Encoders
 from uniface_ray.model.expert_layer import ExpertLayer
 from uniface_ray.model.features import ImageFeatures
+from uniface_ray.model.fitting import check_loading
+from uniface_ray.model.generation import TextGeneration
 from uniface_ray.model.magvit import MagvitV2
 from uniface_ray.model.masks import additive, attention_rule
 from uniface_ray.model.outputs import UniFaceOutput, UniFaceStates
@@ -24,7 +27,7 @@ from uniface_ray.model.routing import (
 )
 
 
-class UniFaceForConditionalGeneration(PreTrainedModel):
+class UniFaceForConditionalGeneration(PreTrainedModel, TextGeneration, GenerationMixin):
     """Understands faces (next text token) and draws them (masked image tokens).
 
     Transformers' own Phi with QK-norm under the name `showo`, so that Show-o's keys load as they are, and the image
@@ -54,6 +57,18 @@ class UniFaceForConditionalGeneration(PreTrainedModel):
         if config.sequence_experts is not None:
             self.encoders = Encoders(config)
         self.post_init()
+
+    @classmethod
+    def from_pretrained(cls, path: str | Path, *args: Any, output_loading_info: bool = False, **kwargs: Any) -> Any:
+        """As every model of transformers, but weights must fit.
+
+        Raises:
+            UserError: tensors that are missing, surplus or of another shape, by name.
+        """
+        kwargs["ignore_mismatched_sizes"] = True  # so that they are told here, by name, with all others
+        model, info = super().from_pretrained(path, *args, output_loading_info=True, **kwargs)
+        check_loading(info, str(path))
+        return (model, info) if output_loading_info else model
 
     def get_input_embeddings(self) -> nn.Module:
         return self.showo.get_input_embeddings()

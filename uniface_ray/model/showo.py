@@ -1,7 +1,6 @@
 """Load Show-o checkpoints by their own key names."""
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -10,6 +9,7 @@ from torch import Tensor
 
 from uniface_ray.core.errors import UserError
 from uniface_ray.model.configuration import UniFaceConfig
+from uniface_ray.model.fitting import check_weights
 from uniface_ray.model.modeling import UniFaceForConditionalGeneration
 
 
@@ -82,25 +82,4 @@ def _files(path: Path) -> list[Path]:
     return files
 
 
-def check_weights(model: UniFaceForConditionalGeneration, given: Mapping[str, tuple[int, ...]], origin: str) -> None:
-    """Compare the shapes of a checkpoint's tensors with those of a model.
-
-    Raises:
-        UserError: tensors that are missing, surplus or of another shape, by name.
-    """
-    expected = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
-    faults = [
-        *(f"missing {key} {expected[key]}" for key in sorted(expected.keys() - given.keys())),
-        *(f"surplus {key} {given[key]}" for key in sorted(given.keys() - expected.keys())),
-        *(
-            f"{key} is {given[key]}, config says {expected[key]}"
-            for key in sorted(expected.keys() & given.keys())
-            if expected[key] != given[key]
-        ),
-    ]
-    if faults:
-        shown = "; ".join(faults[:8]) + (f"; and {len(faults) - 8} more" if len(faults) > 8 else "")
-        raise UserError(f"weights of {origin} do not fit the config: {shown}. Give the config these weights belong to")
-
-
-__all__ = ["check_weights", "load", "read_weights"]
+__all__ = ["load", "read_weights"]

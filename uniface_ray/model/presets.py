@@ -1,0 +1,128 @@
+"""Configurations by name: `tiny`, `256px`, `512px`.
+
+Full sizes are Show-o's on Phi-1.5, with UniF²ace's experts: 1,448 million parameters of the transformer when dense. The
+image tokenizer and the encoders come on top of that.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from uniface_ray.model.configuration import UniFaceConfig
+from uniface_ray.model.modeling import UniFaceForConditionalGeneration
+
+
+def full(image_size: int, experts: bool, **fields: Any) -> UniFaceConfig:
+    """The full-size network for square images of `image_size` pixels, a 16 x 16 patch a token."""
+    if experts:
+        fields = {"token_experts": {}, "sequence_experts": {}} | fields
+    return UniFaceConfig(magvit_config={"image_size": image_size}, **fields)
+
+
+def tiny(experts: bool, **fields: Any) -> UniFaceConfig:
+    """The network of uniface-tiny for 128-px images: 8 x 8 tokens of 12 bits, a backbone of 6 million at most."""
+    if experts:
+        fields = {
+            "token_experts": {"width": 64, "shared_width": 512},
+            "sequence_experts": {
+                "resampler_width": 64,
+                "resampler_heads": 2,
+                "semantic_layer": -1,
+                "semantic_mean": [0.5, 0.5, 0.5],
+                "semantic_std": [0.5, 0.5, 0.5],
+            },
+            "semantic_config": {
+                "model_type": "clip_vision_model",
+                "hidden_size": 128,
+                "intermediate_size": 512,
+                "num_hidden_layers": 4,
+                "num_attention_heads": 4,
+                "image_size": 128,
+                "patch_size": 16,
+            },
+            "identity_config": {"image_size": 64, "widths": [16, 16, 32, 64, 128], "blocks": [1, 1, 1, 1]},
+        } | fields
+    return UniFaceConfig(
+        **{
+            "backbone_config": {
+                "hidden_size": 256,
+                "intermediate_size": 1024,
+                "num_hidden_layers": 4,
+                "num_attention_heads": 4,
+                "max_position_embeddings": 512,
+                "initializer_range": 0.04,
+            },
+            "magvit_config": {
+                "image_size": 128,
+                "base_channels": 16,
+                "encoder_multipliers": [1, 1, 4, 8, 12],
+                "encoder_blocks": [0, 0, 1, 1, 1],
+                "decoder_multipliers": [1, 1, 2, 4, 8],
+                "decoder_blocks": [0, 1, 1, 1, 1],
+                "latent_bits": 12,
+                "norm_groups": 8,
+            },
+            "text_vocab_size": 896,
+            "max_text_length": 64,
+            "bos_token_id": 0,
+            "eos_token_id": 0,
+        }
+        | fields
+    )
+
+
+PRESETS: dict[str, Callable[..., UniFaceConfig]] = {
+    "tiny": tiny,
+    "256px": lambda experts, **fields: full(256, experts, **fields),
+    "512px": lambda experts, **fields: full(512, experts, **fields),
+}
+
+
+def preset(name: str, experts: bool = True, **fields: Any) -> UniFaceConfig:
+    """A configuration by name.
+
+    Args:
+        name: one of `PRESETS`.
+        experts: UniF²ace's experts of both levels; False is Show-o's dense network.
+        fields: of `UniFaceConfig`, in place of the preset's.
+
+    Raises:
+        ValueError: no preset of this name.
+    """
+    if name not in PRESETS:
+        raise ValueError(f"there is no preset {name!r}: the presets are {', '.join(PRESETS)}")
+    return PRESETS[name](experts, **fields)
+
+
+def parameters(model: UniFaceForConditionalGeneration) -> dict[str, int]:
+    """Parameters by part: `total` and `active` of the transformer, of which `sequence_experts`; `encoders`; `magvit`.
+
+    Active is what one token passes through: of each layer's token-level experts, its own group's router and shared
+    expert, and the K routed ones that are chosen; embeddings, head and sequence-level experts are counted whole.
+    """
+    total = _count(model.showo)
+    active = total
+    if (experts := model.config.token_experts) is not None:
+        for layer in model.showo.model.layers:
+            idle = 1 - experts.active / (2 * experts.routed)
+            active -= round(_count(layer.mlp.routed) * idle)
+            active -= (_count(layer.mlp.shared) + layer.mlp.router.numel()) // 2
+    sequence = sum(
+        _count(layer.sequence_experts) for layer in model.showo.model.layers if hasattr(layer, "sequence_experts")
+    )
+    encoders = _count(model.encoders) if hasattr(model, "encoders") else 0
+    return {
+        "total": total,
+        "active": active,
+        "sequence_experts": sequence,
+        "encoders": encoders,
+        "magvit": _count(model.magvit),
+    }
+
+
+def _count(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+__all__ = ["PRESETS", "parameters", "preset"]
