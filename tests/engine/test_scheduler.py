@@ -54,3 +54,10 @@ def test_whoever_leaves_slots_and_sequences_stay_paired(slots: int, leaving: lis
         assert held == ids(scheduler.running)
     everybody = gone + ids(scheduler.running) + ids(list(scheduler.waiting))
     assert sorted(everybody) == list(range(12))
+
+
+def test_who_waits_can_be_forgotten() -> None:
+    scheduler = filled(2, 5)
+    scheduler.admit(2, order=lambda one: one.id)
+    scheduler.forget(lambda one: one.id in (0, 3))
+    assert (ids(scheduler.running), ids(list(scheduler.waiting))) == ([0, 1], [2, 4])

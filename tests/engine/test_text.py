@@ -127,9 +127,8 @@ def test_a_request_that_is_dropped_frees_its_slot(model: UniFaceForConditionalGe
         lane.scheduler.add(one)
     with torch.inference_mode():
         lane.step()
-        dropped = lane.drop(lambda one: one.id in (asked[0].id, asked[5].id))
-        assert {one.id for one in dropped} == {asked[0].id, asked[5].id}
-        assert len(lane.scheduler.running) == 2
+        lane.drop(lambda one: one.id in (asked[0].id, asked[5].id))
+        assert (len(lane.scheduler.running), len(lane.scheduler.waiting)) == (2, 2)
         lane.step()
         assert asked[3] in lane.scheduler.running
         while len(lane):

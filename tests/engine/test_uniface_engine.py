@@ -9,7 +9,7 @@ import torch
 
 from uniface_ray.core.errors import UniFaceError
 from uniface_ray.core.records import Reject, RejectKind
-from uniface_ray.engine.protocol import Ask, Result, Text
+from uniface_ray.engine.protocol import Ask, Draw, Drawing, Likelihood, Request, Result, Score, Text
 from uniface_ray.engine.uniface import UniFaceEngine
 
 
@@ -105,3 +105,91 @@ def test_a_replica_that_answers_nothing_is_broken_rather_than_its_rows(folder: P
 
 def test_no_requests_no_results(folder: Path) -> None:
     assert UniFaceEngine(folder).run([]) == []
+
+
+def kinds(pixels: np.ndarray) -> list[Request]:
+    """Questions, prompts, an edit and a statement."""
+    mask = np.zeros((32, 32), np.uint8)
+    mask[:16] = 255
+    draws = [Draw(f"prompt {i}", i, steps=3 + i, guidance=2.0 * i, temperature=1, schedule="cosine") for i in range(3)]
+    edit = Draw("hat", 9, 4, 2, 1, "linear", top_k=30, top_p=0.9, pixels=pixels, mask=mask)
+    warm = Ask(pixels, "and?", 9, seed=5, temperature=1.0, top_p=0.8)
+    return [Ask(pixels, "who?", 6), *draws, edit, Score(pixels, "a cat"), warm, Score(pixels, "a young woman")]
+
+
+def parts(outcome: Result | Reject) -> list[np.ndarray]:
+    """Numbers of a result."""
+    match outcome:
+        case Text():
+            return [np.frombuffer(outcome.text.encode(), np.uint8)]
+        case Drawing():
+            return [outcome.pixels]
+        case Likelihood():
+            return [np.array([outcome.score, outcome.log_yes, outcome.log_no])]
+    raise AssertionError(outcome)
+
+
+def test_requests_of_all_kinds_together_and_alone(folder: Path) -> None:
+    pixels = np.random.default_rng(1).integers(0, 256, (3, 32, 32), dtype=np.uint8)
+    requests = kinds(pixels)
+    engine = UniFaceEngine(folder)
+    together = engine.run(requests)
+    alone = [engine.run([request])[0] for request in requests]
+    assert [type(one) for one in together] == [Text, *[Drawing] * 4, Likelihood, Text, Likelihood]
+    for one, other in zip(together, alone, strict=True):
+        for a, b in zip(parts(one), parts(other), strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-4)
+    edited = together[4]
+    assert isinstance(edited, Drawing)
+    assert edited.pixels.shape == (3, 32, 32)
+    np.testing.assert_array_equal(edited.pixels[:, 16:], pixels[:, 16:])
+    assert not np.array_equal(edited.pixels[:, :16], pixels[:, :16])
+    score = together[5]
+    assert isinstance(score, Likelihood)
+    assert 0 < score.score < 1
+    assert score.log_yes < 0
+
+
+def test_the_end_of_a_prompt_that_is_cut_is_told(folder: Path) -> None:
+    long = "a young woman with dark hair " * 9
+    whole, cut = UniFaceEngine(folder).run([Draw(text, 0, 1, 0, 1, "cosine") for text in ("dark hair", long)])
+    assert isinstance(whole, Drawing)
+    assert isinstance(cut, Drawing)
+    assert whole.cut == ""
+    assert cut.cut
+    assert long.strip().endswith(cut.cut)
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        ({"steps": 0}, "steps is 0"),
+        ({"schedule": "wavy"}, "wavy"),
+        ({"pixels": np.zeros((3, 32, 32), np.uint8)}, "the mask is missing"),
+        ({"pixels": np.zeros((3, 32, 32), np.uint8), "mask": np.zeros((32, 32), np.uint8)}, "enlarge the mask"),
+        ({"pixels": np.zeros((3, 32, 32), np.float32)}, "the image is float32"),
+    ],
+)
+def test_a_drawing_that_cannot_be_is_refused(folder: Path, change: dict[str, Any], what: str) -> None:
+    good: dict[str, Any] = {"prompt": "p", "seed": 0, "steps": 1, "guidance": 0, "temperature": 1, "schedule": "cosine"}
+    refused, drawn = UniFaceEngine(folder).run([Draw(**(good | change)), Draw(**good)])
+    assert isinstance(refused, Reject)
+    assert refused.kind == RejectKind.BAD_REQUEST
+    assert what in refused.message
+    assert isinstance(drawn, Drawing)
+
+
+def test_a_request_whose_time_is_over_is_given_up(folder: Path) -> None:
+    pixels = np.zeros((3, 32, 32), np.uint8)
+    engine = UniFaceEngine(folder)
+    limited = [
+        engine.submit(Ask(pixels, "?", 1500, time_limit_s=0.0)),
+        engine.submit(Draw("p", 0, 60, 0, 1, "cosine", time_limit_s=0.0)),
+    ]
+    free = engine.submit(Ask(pixels, "?", 3))
+    outcomes: dict[int, Any] = {}
+    while len(outcomes) < 3:
+        outcomes |= engine.step()
+    assert [outcomes[number].kind for number in limited] == [RejectKind.TIMEOUT] * 2
+    assert isinstance(outcomes[free], Text)
+    assert engine.step() == []

@@ -20,7 +20,6 @@ class ImageSequence:
         id: of the request.
         request: prompt, seed and settings.
         picture: uint8 (3, size, size) RGB to draw into, where `request.unknown` says; None for a new image.
-        deadline: on the monotonic clock; infinite where there is none.
         codes: (N,) int64 once it is done.
         done: nothing is left to draw.
     """
@@ -28,7 +27,6 @@ class ImageSequence:
     id: int
     request: DrawRequest
     picture: Pixels | None = None
-    deadline: float = float("inf")
     codes: Tensor | None = None
     done: bool = False
 

@@ -13,8 +13,15 @@ from uniface_ray.engine.scheduler import Scheduler
 class Work(Protocol):
     """A request under way."""
 
-    id: int
-    done: bool
+    @property
+    def id(self) -> int:
+        """Of the request."""
+        ...
+
+    @property
+    def done(self) -> bool:
+        """Nothing is left to do."""
+        ...
 
 
 W = TypeVar("W", bound=Work)
@@ -63,12 +70,10 @@ class Lane(Generic[W]):
     def __len__(self) -> int:
         return len(self.scheduler.running) + len(self.scheduler.waiting)
 
-    def drop(self, is_gone: Callable[[W], bool]) -> list[W]:
+    def drop(self, is_gone: Callable[[W], bool]) -> None:
         """Let go of work, wherever it is; its slots are free at once."""
-        left, slots = self.scheduler.leave(is_gone)
-        if left:
-            self.runner.keep(slots)
-        return left
+        self.scheduler.forget(is_gone)
+        self._leave(is_gone)
 
     def step(self) -> list[tuple[W, Reject | None]]:
         """Let waiting work enter, and do one step of all that runs.
@@ -92,7 +97,14 @@ class Lane(Generic[W]):
         return ended + self._end(failed)
 
     def _end(self, failed: Mapping[int, Reject]) -> list[tuple[W, Reject | None]]:
-        return [(one, failed.get(one.id)) for one in self.drop(lambda one: one.done or one.id in failed)]
+        left = self._leave(lambda one: one.done or one.id in failed)
+        return [(one, failed.get(one.id)) for one in left]
+
+    def _leave(self, is_gone: Callable[[W], bool]) -> list[W]:
+        left, slots = self.scheduler.leave(is_gone)
+        if left:
+            self.runner.keep(slots)
+        return left
 
 
 def _in_parts(call: Callable[[Sequence[W], int], None], work: Sequence[W], first: int) -> dict[int, Reject]:

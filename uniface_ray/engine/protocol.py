@@ -16,12 +16,18 @@ class Ask:
         question: as the user wrote it.
         max_new_tokens: most tokens of the answer.
         seed: int64 >= 0; greedy answers do not use it.
+        temperature: 0 takes the most likely token each time.
+        top_p: draw only from the most likely tokens that together reach this probability.
+        time_limit_s: seconds from `submit` after which the request is given up.
     """
 
     pixels: Pixels
     question: str
     max_new_tokens: int
     seed: int = 0
+    temperature: float = 0.0
+    top_p: float = 1.0
+    time_limit_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +45,7 @@ class Draw:
         top_p: share of the probability to sample from; None is all.
         pixels: uint8 (3, size, size) RGB, the image to edit; None draws all of it.
         mask: uint8 (size, size), not 0 where `pixels` is to be drawn anew; needs `pixels`.
+        time_limit_s: as of `Ask`.
     """
 
     prompt: str
@@ -51,6 +58,7 @@ class Draw:
     top_p: float | None = None
     pixels: Pixels | None = None
     mask: Pixels | None = None
+    time_limit_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +68,12 @@ class Score:
     Attributes:
         pixels: uint8 (3, size, size) RGB.
         statement: what the image is said to show.
+        time_limit_s: as of `Ask`.
     """
 
     pixels: Pixels
     statement: str
+    time_limit_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +119,7 @@ class Likelihood:
 
 Request = Ask | Draw | Score
 Result = Text | Drawing | Likelihood
+Outcome = Result | Reject
 
 
 class Engine(Protocol):
@@ -126,7 +137,7 @@ class Engine(Protocol):
         """
         ...
 
-    def step(self) -> list[tuple[int, Result | Reject]]:
+    def step(self) -> list[tuple[int, Outcome]]:
         """Go on with what was submitted, a little; outcomes of what has ended, by id. A bad request costs no other."""
         ...
 
@@ -134,16 +145,16 @@ class Engine(Protocol):
         """Forget a request: no outcome will come. An id that has ended already is no error."""
         ...
 
-    def run(self, requests: Sequence[Request]) -> list[Result | Reject]:
+    def run(self, requests: Sequence[Request]) -> list[Outcome]:
         """Answer requests; the i-th outcome belongs to the i-th request."""
         ...
 
 
-def run_all(engine: Engine, requests: Sequence[Request]) -> list[Result | Reject]:
+def run_all(engine: Engine, requests: Sequence[Request]) -> list[Outcome]:
     """`Engine.run`, by means of the other methods. Outcomes of requests submitted before are lost."""
     numbers = [engine.submit(request) for request in requests]
     waited_for = set(numbers)
-    outcomes: dict[int, Result | Reject] = {}
+    outcomes: dict[int, Outcome] = {}
     while waited_for - outcomes.keys():
         outcomes |= engine.step()
     return [outcomes[number] for number in numbers]

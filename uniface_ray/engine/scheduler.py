@@ -2,16 +2,9 @@
 
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
-
-class Sequence(Protocol):
-    """What a scheduler knows of a request under way."""
-
-    id: int
-
-
-S = TypeVar("S", bound=Sequence)
+S = TypeVar("S")
 
 
 class Scheduler(Generic[S]):
@@ -33,20 +26,21 @@ class Scheduler(Generic[S]):
         self.running += entering
         return entering
 
+    def forget(self, is_gone: Callable[[S], bool]) -> None:
+        """Let nobody wait any more who is gone."""
+        self.waiting = deque(one for one in self.waiting if not is_gone(one))
+
     def leave(self, is_gone: Callable[[S], bool]) -> tuple[list[S], list[int]]:
         """Free the slots of those who are gone; the last ones who run move into the holes.
 
         Returns:
-            Those who left, whether they ran or waited; and for each slot in use, which one its request had before.
+            Those who left; and for each slot in use, which one its request had before.
         """
-        left = [one for one in (*self.running, *self.waiting) if is_gone(one)]
-        slots = list(range(len(self.running)))
-        if left:
-            self.waiting = deque(one for one in self.waiting if not is_gone(one))
-            stay = [slot for slot in slots if not is_gone(self.running[slot])]
-            slots = list(range(len(stay)))
-            holes = sorted(set(slots) - set(stay))
-            for source, hole in zip(stay[len(stay) - len(holes) :], holes, strict=True):
-                slots[hole] = source
-            self.running = [self.running[slot] for slot in slots]
+        left = [one for one in self.running if is_gone(one)]
+        stay = [slot for slot, one in enumerate(self.running) if not is_gone(one)]
+        slots = list(range(len(stay)))
+        holes = sorted(set(slots) - set(stay))
+        for source, hole in zip(stay[len(stay) - len(holes) :], holes, strict=True):
+            slots[hole] = source
+        self.running = [self.running[slot] for slot in slots]
         return left, slots

@@ -31,7 +31,6 @@ class TextSequence:
         stop_ids: a token of these ends the answer and is not part of it.
         sampling: how tokens are chosen.
         seed: of the random numbers, where there are some.
-        deadline: on the monotonic clock; infinite where there is none.
         tokens: of the answer so far.
         done: nothing comes any more.
     """
@@ -44,7 +43,6 @@ class TextSequence:
     stop_ids: frozenset[int]
     sampling: Sampling = field(default_factory=Sampling)
     seed: int = 0
-    deadline: float = float("inf")
     tokens: list[int] = field(default_factory=list)
     done: bool = False
     _uniforms: Tensor | None = None

@@ -1,7 +1,7 @@
 """The engine of our own model."""
 
-import hashlib
-from collections.abc import Sequence
+import time
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import torch
@@ -9,18 +9,25 @@ import transformers
 
 from uniface_ray.core.records import Reject, RejectError, RejectKind
 from uniface_ray.engine.allocator import keep_freed_memory
+from uniface_ray.engine.image import ImageRunner, ImageSequence
 from uniface_ray.engine.lane import Lane
-from uniface_ray.engine.protocol import Ask, Request, Result, Text, run_all
+from uniface_ray.engine.one_step import CodesSequence, DecodeRunner, ScoreRunner, ScoreSequence
+from uniface_ray.engine.protocol import Draw, Outcome, Request, run_all
+from uniface_ray.engine.requests import Translator
 from uniface_ray.engine.text import TextRunner, TextSequence
 from uniface_ray.model import UniFaceForConditionalGeneration, UniFaceProcessor
 
-# Positions of image prefixes that go through the model in one step: enough to keep it busy, few enough that the
-# answers under way do not wait long.
-_PREFILL = 4096
+# Positions of whole images that go through the model in one step: enough to keep it busy, few enough that the answers
+# under way do not wait long, and memory holds what lies between two layers.
+_POSITIONS = 4096
+# Images that are decoded to pixels at once: at 256 px the decoder's widest layer takes 33 MB for each.
+_DECODED = 8
+# What begins an answer; each is tried with and without a space before it.
+_YES_NO = (("yes", "Yes"), ("no", "No"))
 
 
 class UniFaceEngine:
-    """Image codes once a batch, then greedy text for all rows of the batch together."""
+    """Answers, images and scores on one model, each kind in a lane of its own; a step moves all of them on."""
 
     def __init__(
         self,
@@ -36,7 +43,7 @@ class UniFaceEngine:
             folder: config.json, safetensors and tokenizer files.
             device: torch device.
             dtype: `float32`, `bfloat16` or `float16`; the image tokenizer stays in float32, so codes do not change.
-            batch_size: requests that go through the model together.
+            batch_size: slots: answers that go through the model together, and images as far as memory allows.
             threads: torch threads of this process; None leaves them alone.
         """
         if threads is not None:
@@ -51,10 +58,21 @@ class UniFaceEngine:
         for parameter in model.showo.parameters():  # and no buffers: rotary angles need their float32
             parameter.data = parameter.data.to(getattr(torch, dtype))
         self.model = model
+        self._translator = Translator(self.processor)
         self._next_id = 0
-        self._refused: list[tuple[int, Result | Reject]] = []
-        runner = TextRunner(model, batch_size)
-        self._texts = Lane(runner, batch_size, most_entering=max(1, _PREFILL // runner.prefix))
+        self._draws: dict[int, Draw] = {}
+        self._deadlines: dict[int, float] = {}
+        self._refused: list[tuple[int, Outcome]] = []
+        prefix, image = model.config.num_image_tokens + 3, model.config.num_image_tokens + 2
+        together = max(1, _POSITIONS // prefix)
+        self._texts = Lane(TextRunner(model, batch_size), batch_size, together)
+        images = min(batch_size, max(1, _POSITIONS // image))
+        self._images = Lane(ImageRunner(model), images, images)
+        self._codes = Lane(DecodeRunner(model), _DECODED, _DECODED)
+        answers = [
+            [self.processor.text_ids(before + word) for before in ("", " ") for word in words] for words in _YES_NO
+        ]
+        self._scores = Lane(ScoreRunner(model, *answers), min(batch_size, together), together)
 
     @property
     def image_size(self) -> int:
@@ -66,12 +84,25 @@ class UniFaceEngine:
         number = self._next_id
         self._next_id += 1
         try:
-            self._texts.scheduler.add(self._text(number, request))
+            work = self._translator.work(number, request)
         except RejectError as error:
             self._refused.append((number, error.at("engine")))
+            return number
+        if request.time_limit_s is not None:
+            self._deadlines[number] = time.monotonic() + request.time_limit_s
+        if isinstance(request, Draw):
+            self._draws[number] = request
+        match work:
+            case TextSequence():
+                self._texts.scheduler.add(work)
+            case ImageSequence():
+                self._images.scheduler.add(work)
+            case ScoreSequence():
+                self._scores.scheduler.add(work)
         return number
 
-    def step(self) -> list[tuple[int, Result | Reject]]:
+    @torch.inference_mode()
+    def step(self) -> list[tuple[int, Outcome]]:
         """Let waiting requests into free slots, and go one step on with all that run.
 
         Returns:
@@ -80,45 +111,44 @@ class UniFaceEngine:
         Raises:
             UniFaceError: no request can be answered: then the replica is broken, not its requests.
         """
-        refused, self._refused = self._refused, []
-        with torch.inference_mode():
-            return refused + [(one.id, reject or self._answer(one)) for one, reject in self._texts.step()]
+        ended, self._refused = self._refused + self._late(), []
+        ended += [(one.id, reject or self._translator.answer(one)) for one, reject in self._texts.step()]
+        ended += [(one.id, reject or self._translator.likelihood(one)) for one, reject in self._scores.step()]
+        for drawn, reject in self._images.step():
+            if reject:
+                ended.append((drawn.id, reject))
+            else:
+                self._codes.scheduler.add(CodesSequence(drawn))
+        for one, reject in self._codes.step():
+            ended.append((one.id, reject or self._translator.picture(one, self._draws[one.id])))
+        for number, _ in ended:
+            self._draws.pop(number, None)
+            self._deadlines.pop(number, None)
+        return ended
 
+    @torch.inference_mode()
     def cancel(self, number: int) -> None:
         """Forget a request, whose slot is free at once; no outcome will come. Ids that have ended are no error."""
-        self._refused = [(refused, reject) for refused, reject in self._refused if refused != number]
-        with torch.inference_mode():
-            self._texts.drop(lambda one: one.id == number)
+        self._refused = [one for one in self._refused if one[0] != number]
+        self._drop({number})
 
-    def run(self, requests: Sequence[Request]) -> list[Result | Reject]:
+    def run(self, requests: Sequence[Request]) -> list[Outcome]:
         """Answer requests; the i-th outcome belongs to the i-th request."""
         return run_all(self, requests)
 
-    def _text(self, number: int, request: Request) -> TextSequence:
-        if not isinstance(request, Ask):
-            raise RejectError(RejectKind.BAD_REQUEST, f"this engine does not know how to {type(request).__name__}")
-        config = self.model.config
-        size = self.image_size
-        if request.pixels.shape != (3, size, size):
-            what = f"the image is {request.pixels.shape}, but this model takes (3, {size}, {size})"
-            raise RejectError(RejectKind.BAD_REQUEST, what)
-        prompt = [config.bos_token_id, *self.processor.question_ids(request.question)]
-        positions = (config.num_image_tokens + 3) + len(prompt) + request.max_new_tokens
-        if positions > config.backbone_config.max_position_embeddings:
-            what = (
-                f"the image, a question of {len(prompt)} tokens and an answer of up to {request.max_new_tokens} take "
-                f"{positions} positions, but this model has {config.backbone_config.max_position_embeddings}"
-            )
-            raise RejectError(RejectKind.BAD_REQUEST, what)
-        return TextSequence(
-            id=number,
-            image=hashlib.blake2b(request.pixels.tobytes(), digest_size=16).digest(),
-            picture=request.pixels,
-            prompt=prompt,
-            max_new_tokens=request.max_new_tokens,
-            stop_ids=frozenset([config.eos_token_id]),
-            seed=request.seed,
-        )
+    def _late(self) -> list[tuple[int, Outcome]]:
+        """Let go of what has run out of time."""
+        now = time.monotonic()
+        late = {number for number, deadline in self._deadlines.items() if deadline < now}
+        self._drop(late)
+        return [
+            (number, Reject(RejectKind.TIMEOUT, "the time limit of the request is over", "engine")) for number in late
+        ]
 
-    def _answer(self, one: TextSequence) -> Text:
-        return Text(self.processor.answer_text(one.tokens), len(one.tokens))
+    def _drop(self, numbers: Collection[int]) -> None:
+        if numbers:
+            for lane in (self._texts, self._scores, self._images, self._codes):
+                lane.drop(lambda one: one.id in numbers)
+        for number in numbers:
+            self._draws.pop(number, None)
+            self._deadlines.pop(number, None)

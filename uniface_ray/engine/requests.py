@@ -1,0 +1,122 @@
+"""From requests to work for the lanes, with all that can be wrong with one said at once; and from work to results."""
+
+import hashlib
+
+import numpy as np
+import torch
+
+from uniface_ray.core.errors import UserError
+from uniface_ray.core.records import Pixels, RejectError, RejectKind
+from uniface_ray.engine.image import ImageSequence
+from uniface_ray.engine.one_step import CodesSequence, ScoreSequence
+from uniface_ray.engine.protocol import Ask, Draw, Drawing, Likelihood, Request, Score, Text
+from uniface_ray.engine.sampling import Sampling
+from uniface_ray.engine.text import TextSequence
+from uniface_ray.model import UniFaceProcessor
+from uniface_ray.model.drawing import DrawRequest, DrawSettings
+from uniface_ray.model.inpainting import masked_tokens, paste
+from uniface_ray.model.prompts import tokens_cut
+from uniface_ray.model.scoring import MATCH_QUESTION
+
+Work = TextSequence | ImageSequence | ScoreSequence
+
+
+class Translator:
+    """Knows a model's words and sizes."""
+
+    def __init__(self, processor: UniFaceProcessor) -> None:
+        self.processor = processor
+        self.config = processor.config
+
+    def work(self, number: int, request: Request) -> Work:
+        """What there is to do for a request.
+
+        Raises:
+            RejectError: the model cannot do it; the message says why.
+        """
+        try:
+            match request:
+                case Ask():
+                    return self._text(number, request)
+                case Draw():
+                    return self._image(number, request)
+                case Score():
+                    return self._score(number, request)
+        except UserError as error:
+            raise RejectError(RejectKind.BAD_REQUEST, str(error)) from error
+
+    def answer(self, one: TextSequence) -> Text:
+        """The result of an `Ask`."""
+        return Text(self.processor.answer_text(one.tokens), len(one.tokens))
+
+    def likelihood(self, one: ScoreSequence) -> Likelihood:
+        """The result of a `Score`."""
+        return Likelihood(one.score, one.log_yes, one.log_no)
+
+    def picture(self, one: CodesSequence, request: Draw) -> Drawing:
+        """The result of a `Draw`: of an edit, what lies outside its mask is as it was."""
+        assert one.pixels is not None
+        pixels = one.pixels
+        if request.pixels is not None and request.mask is not None:
+            pixels = paste(torch.from_numpy(request.pixels), pixels, torch.from_numpy(request.mask) > 0)
+        ids = self.processor.text_ids(request.prompt)
+        cut = tokens_cut(self.config, ids)
+        return Drawing(pixels.numpy(), self.processor.answer_text(ids[len(ids) - cut :]) if cut else "")
+
+    def _text(self, number: int, request: Ask) -> TextSequence:
+        prompt = [self.config.bos_token_id, *self.processor.question_ids(request.question)]
+        self._check_length(len(prompt), request.max_new_tokens)
+        return TextSequence(
+            id=number,
+            image=self._check_picture(request.pixels),
+            picture=request.pixels,
+            prompt=prompt,
+            max_new_tokens=request.max_new_tokens,
+            stop_ids=frozenset([self.config.eos_token_id]),
+            sampling=Sampling(request.temperature, request.top_p),
+            seed=request.seed,
+        )
+
+    def _image(self, number: int, request: Draw) -> ImageSequence:
+        unknown = None
+        if request.pixels is not None:
+            self._check_picture(request.pixels)
+            side = self.config.magvit_config.image_size
+            if request.mask is None or request.mask.shape != (side, side):
+                given = "missing" if request.mask is None else f"{request.mask.shape}"
+                raise RejectError(RejectKind.BAD_REQUEST, f"the mask is {given}, but this model takes ({side}, {side})")
+            unknown = masked_tokens(torch.from_numpy(request.mask) > 0, self.config.magvit_config.grid_size)
+        settings = DrawSettings(
+            steps=request.steps,
+            guidance=request.guidance,
+            temperature=request.temperature,
+            top_k=request.top_k or 0,
+            top_p=1.0 if request.top_p is None else request.top_p,
+            schedule=request.schedule,
+        )
+        draw = DrawRequest(self.processor.text_ids(request.prompt), request.seed, settings, unknown=unknown)
+        return ImageSequence(number, draw, request.pixels)
+
+    def _score(self, number: int, request: Score) -> ScoreSequence:
+        question = self.processor.question_ids(MATCH_QUESTION.format(text=request.statement))
+        self._check_length(len(question) + 1, 1)
+        image = self._check_picture(request.pixels)
+        return ScoreSequence(number, image, request.pixels, question)
+
+    def _check_picture(self, pixels: Pixels) -> bytes:
+        """The name under which sequences share the work on a picture."""
+        shape = (3, self.config.magvit_config.image_size, self.config.magvit_config.image_size)
+        if pixels.shape != shape or pixels.dtype != np.uint8:
+            what = f"the image is {pixels.dtype} {pixels.shape}, but this model takes uint8 {shape}"
+            raise RejectError(RejectKind.BAD_REQUEST, what)
+        return hashlib.blake2b(pixels.tobytes(), digest_size=16).digest()
+
+    def _check_length(self, prompt: int, answer: int) -> None:
+        positions = self.config.num_image_tokens + 3 + prompt + answer
+        most = self.config.backbone_config.max_position_embeddings
+        if positions > most:
+            what = (
+                f"the image, a text of {prompt} tokens and an answer of up to {answer} take {positions} positions, "
+                f"but this model has {most}"
+            )
+            raise RejectError(RejectKind.BAD_REQUEST, what)
