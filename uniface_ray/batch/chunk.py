@@ -32,11 +32,13 @@ class Chunk:
         number: of the chunk in the plan.
         rows: in the order of the plan.
         seconds: time that each stage took.
+        amounts: of what went through it: `read_bytes`, `images`, `tokens`.
     """
 
     number: int
     rows: list[Row]
     seconds: dict[str, float] = field(default_factory=dict)
+    amounts: dict[str, int] = field(default_factory=dict)
 
 
 def pack_rows(chunk: Chunk, kept: pa.Schema, fields: pa.Schema) -> bytes:
@@ -58,7 +60,7 @@ def pack_rows(chunk: Chunk, kept: pa.Schema, fields: pa.Schema) -> bytes:
 
 def unpack_rows(payload: pa.Buffer | bytes, image_size: int) -> Chunk:
     """The chunk of `pack_rows`; pixels are views into `payload`."""
-    table, number, seconds = _from_ipc(payload)
+    table, number, seconds, amounts = _from_ipc(payload)
     small = table.drop_columns(["data", "pixels"]).to_pylist()
     rows = [
         Row(
@@ -71,7 +73,7 @@ def unpack_rows(payload: pa.Buffer | bytes, image_size: int) -> Chunk:
         )
         for values, data, pixels in zip(small, table["data"], table["pixels"], strict=True)
     ]
-    return Chunk(number, rows, seconds)
+    return Chunk(number, rows, seconds, amounts)
 
 
 def pack_answers(chunk: Chunk, answers: Sequence[Answer], task: Task, model: str, kept: pa.Schema) -> bytes:
@@ -103,17 +105,19 @@ class Answered:
         ok: rows that worked, with the columns of their output file.
         rejected: the rest, likewise.
         seconds: time that each stage took.
+        amounts: see `Chunk`.
     """
 
     number: int
     ok: pa.Table
     rejected: pa.Table
     seconds: dict[str, float]
+    amounts: dict[str, int]
 
 
 def unpack_answers(payload: pa.Buffer | bytes, task: Task) -> Answered:
     """The chunk of `pack_answers`, split into its two outputs."""
-    table, number, seconds = _from_ipc(payload)
+    table, number, seconds, amounts = _from_ipc(payload)
     if "kept" in table.column_names:
         # As columns of their own in the outputs; a struct in between, so that no name can clash.
         kept = table["kept"].combine_chunks()
@@ -123,7 +127,7 @@ def unpack_answers(payload: pa.Buffer | bytes, task: Task) -> Answered:
     is_reject = pc.is_valid(table["error_kind"])
     ok = table.filter(pc.invert(is_reject)).drop_columns([name for name, _ in _REJECT])
     rejected = table.filter(is_reject).drop_columns(task.columns.names)
-    return Answered(number, ok, rejected, seconds)
+    return Answered(number, ok, rejected, seconds, amounts)
 
 
 def _ids(row_id: int, rows: int) -> list[tuple[int, int | None]]:
@@ -163,6 +167,7 @@ def _to_ipc(table: pa.Table, chunk: Chunk) -> bytes:
     facts = {
         "chunk": str(chunk.number),
         **{f"s:{stage}": repr(seconds) for stage, seconds in chunk.seconds.items()},
+        **{f"n:{name}": str(amount) for name, amount in chunk.amounts.items()},
     }
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema.with_metadata(facts)) as writer:
@@ -170,8 +175,9 @@ def _to_ipc(table: pa.Table, chunk: Chunk) -> bytes:
     return sink.getvalue().to_pybytes()
 
 
-def _from_ipc(payload: pa.Buffer | bytes) -> tuple[pa.Table, int, dict[str, float]]:
+def _from_ipc(payload: pa.Buffer | bytes) -> tuple[pa.Table, int, dict[str, float], dict[str, int]]:
     table = pa.ipc.open_stream(payload).read_all()
     facts = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
     seconds = {key[2:]: float(value) for key, value in facts.items() if key.startswith("s:")}
-    return table.replace_schema_metadata(None), int(facts["chunk"]), seconds
+    amounts = {key[2:]: int(value) for key, value in facts.items() if key.startswith("n:")}
+    return table.replace_schema_metadata(None), int(facts["chunk"]), seconds, amounts

@@ -7,7 +7,7 @@ dead run left between the first file and the marker is replaced.
 import hashlib
 import json
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 
 import pyarrow as pa
@@ -43,6 +43,7 @@ class Marker:
         seconds: time that each stage took.
         attempt: of the run that did it.
         committed_at: ISO 8601.
+        amounts: of what went through it: `read_bytes`, `images`, `tokens`.
     """
 
     chunk: int
@@ -55,6 +56,7 @@ class Marker:
     seconds: dict[str, float]
     attempt: int
     committed_at: str
+    amounts: dict[str, int] = field(default_factory=dict)
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -100,6 +102,7 @@ def commit(sink: Folder, chunk: Answered, planned: int, attempt: int) -> Marker:
         seconds={stage: round(seconds, 4) for stage, seconds in chunk.seconds.items()},
         attempt=attempt,
         committed_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+        amounts=chunk.amounts,
     )
     sink.write(marker_name(chunk.number), marker.to_json().encode())
     return marker

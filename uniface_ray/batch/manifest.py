@@ -34,6 +34,7 @@ def identity_of(config: JobConfig, weights: str, dtype: str) -> dict[str, Any]:
         "model": {"name": config.model.name, "weights": weights},
         "run.seed": config.run.seed,
         "run.limit": config.run.limit,
+        "engine.kind": config.engine.kind,
         "engine.dtype": dtype,
     }
 
@@ -123,6 +124,7 @@ class Manifest:
             "attempts": self.attempts,
             "costs": Costs.of(self.attempts, tally.done, self.config["run"]["price_per_replica_hour"]).document(),
             "stage_seconds": {stage: round(seconds, 2) for stage, seconds in tally.seconds.items()},
+            "amounts": dict(tally.amounts),
             "config": self.config,
             "files": [asdict(file) for file in sorted(tally.files, key=lambda file: file.name)],
         }

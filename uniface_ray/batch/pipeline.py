@@ -23,7 +23,9 @@ from uniface_ray.batch.commit import Marker
 from uniface_ray.batch.job import Job
 from uniface_ray.batch.monitor import Monitor
 from uniface_ray.batch.plan import PlanIndex
+from uniface_ray.batch.ray_metrics import ray_metrics
 from uniface_ray.batch.stages import Replica, commit_chunk, decode_chunk, read_chunk
+from uniface_ray.core.metrics import show_workers
 from uniface_ray.engine.build import build_engine
 
 _READ_CPUS = 0.25
@@ -66,7 +68,7 @@ def _decode(batch: pa.Table, job: Job) -> pa.Table:
 def _commit(batch: pa.Table, job: Job, plan: PlanIndex, monitor: ActorHandle) -> pa.Table:
     markers = []
     for number, cell in _chunks(batch):
-        markers.append(commit_chunk(job, plan, cell).to_json())
+        markers.append(commit_chunk(job, plan, cell, ray_metrics()).to_json())
         ray.get(monitor.committed.remote(number))
     return pa.table({"marker": pa.array(markers, pa.string())})
 
@@ -78,6 +80,7 @@ class Pipeline:
         self.job = job
         self.plan = plan
         self.cluster = cluster
+        self._left = 0
         # Beside the driver: a node that comes and goes must not take it along.
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         self.monitor = ray.remote(num_cpus=0, scheduling_strategy=here)(Monitor).remote()
@@ -99,12 +102,14 @@ class Pipeline:
 
     def snapshot(self) -> tuple[int, int, int]:
         """(chunks under way, replicas busy, replicas up)."""
-        seen: tuple[int, int, int] = ray.get(self.monitor.snapshot.remote())
-        return seen
+        under_way, busy, up = ray.get(self.monitor.snapshot.remote())
+        show_workers(ray_metrics(), max(0, self._left - under_way), under_way, busy, up)
+        return under_way, busy, up
 
     def run(self, pending: Sequence[int]) -> Iterator[Marker]:
         """Run the chunks `pending` through all stages; gives each marker once it is in the sink, in any order."""
         _quiet()
+        self._left = len(pending)
         job, engine = self.job, self.job.config.engine
         low, high = engine.replicas
         shared: dict[str, Any] = {"batch_size": 1, "batch_format": "pyarrow"}
@@ -135,6 +140,7 @@ class Pipeline:
         )
         for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
             for marker in batch["marker"].to_pylist():
+                self._left -= 1
                 yield Marker.from_json(marker)
 
 

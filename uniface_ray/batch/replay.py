@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -23,6 +24,8 @@ from uniface_ray.core.errors import UserError
 from uniface_ray.core.records import RejectKind, Row, row_id_of
 from uniface_ray.core.storage import Folder
 from uniface_ray.data.slices import Slice, Source
+
+_Number = TypeVar("_Number", int, float)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +109,7 @@ def commit_again(sink: Folder, answered: Answered, planned: int, attempt: int) -
         ok=_beside(ok, answered.ok, again),
         rejected=_beside(rejected, _counted_up(answered.rejected, rejected), again),
         seconds=_sum(answered.seconds, done.seconds if done else {}),
+        amounts=_sum(answered.amounts, done.amounts if done else {}),
     )
     sink.delete(marker_name(answered.number))
     return commit(sink, merged, planned, attempt)
@@ -131,8 +135,8 @@ def _counted_up(new: pa.Table, old: pa.Table | None) -> pa.Table:
     return new.set_column(at, new.schema.field(at), pa.array(sums, pa.int32()))
 
 
-def _sum(one: dict[str, float], other: dict[str, float]) -> dict[str, float]:
-    return {stage: one.get(stage, 0.0) + other.get(stage, 0.0) for stage in {**other, **one}}
+def _sum(one: dict[str, _Number], other: dict[str, _Number]) -> dict[str, _Number]:
+    return other | {name: value + other[name] if name in other else value for name, value in one.items()}
 
 
 def _parents(ok: pa.Table) -> list[int]:

@@ -1,22 +1,25 @@
 """The stages of a chunk, as plain functions and one plain class; `pipeline` puts Ray Data around them."""
 
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from uniface_ray.batch.chunk import Chunk, pack_answers, pack_rows, unpack_answers, unpack_rows
+from uniface_ray.batch.chunk import Answered, Chunk, pack_answers, pack_rows, unpack_answers, unpack_rows
 from uniface_ray.batch.commit import Marker, commit
 from uniface_ray.batch.job import Job
 from uniface_ray.batch.plan import PlanIndex
 from uniface_ray.batch.replay import commit_again, read_again
 from uniface_ray.core.errors import StoppedError
+from uniface_ray.core.metrics import ChunkNumbers, Metrics, count_chunk
 from uniface_ray.core.records import Reject, RejectError, RejectKind, Row
 from uniface_ray.core.storage import Folder
 from uniface_ray.data.images import decode_image
 from uniface_ray.data.uris import is_web
-from uniface_ray.engine.protocol import Engine
+from uniface_ray.engine.protocol import Engine, Request, Result, Text
 from uniface_ray.model.pixels import fit_square
 from uniface_ray.tasks.answer import answer_rows
 from uniface_ray.tasks.registry import build_task
@@ -47,6 +50,7 @@ def read_chunk(job: Job, plan: PlanIndex, number: int) -> bytes:
         for row in chunk.rows:
             row.fields = {} if row.reject else job.source.wanted.given | row.fields
             _check_kept(row, job.kept)
+    chunk.amounts["read_bytes"] = sum(len(row.data) for row in chunk.rows if row.data)
     failed = [
         row.reject
         for row in chunk.rows
@@ -77,6 +81,7 @@ def decode_chunk(job: Job, payload: pa.Buffer | bytes) -> bytes:
     with timed(chunk.seconds, "decode"):
         for row in chunk.rows:
             _decode(row, job)
+    chunk.amounts["images"] = sum(row.pixels is not None for row in chunk.rows)
     return pack_rows(chunk, job.kept, job.source.wanted.schema)
 
 
@@ -93,6 +98,19 @@ def _decode(row: Row, job: Job) -> None:
         row.reject = Reject(RejectKind.UNREADABLE_IMAGE, f"decoding failed with {what[:200]}", "decode")
 
 
+class _Counted:
+    """An engine, and the tokens of its answers."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.tokens = 0
+
+    def run(self, requests: Sequence[Request]) -> list[Result | Reject]:
+        outcomes = self._engine.run(requests)
+        self.tokens += sum(one.tokens for one in outcomes if isinstance(one, Text))
+        return outcomes
+
+
 class Replica:
     """One model, answering chunk after chunk."""
 
@@ -104,13 +122,15 @@ class Replica:
     def answer(self, payload: pa.Buffer | bytes) -> bytes:
         """Pixels -> output rows and rejects."""
         chunk = unpack_rows(payload, self.job.image_size)
+        counted = _Counted(self.engine)
         with timed(chunk.seconds, "engine"):
-            answers = answer_rows(self.task, self.engine, chunk.rows, self.job.config.run.seed)
+            answers = answer_rows(self.task, counted, chunk.rows, self.job.config.run.seed)
+        chunk.amounts["tokens"] = counted.tokens
         return pack_answers(chunk, answers, self.task, self.job.config.model.name, self.job.kept)
 
 
-def commit_chunk(job: Job, plan: PlanIndex, payload: pa.Buffer | bytes) -> Marker:
-    """Output rows -> files and marker in the sink.
+def commit_chunk(job: Job, plan: PlanIndex, payload: pa.Buffer | bytes, metrics: Metrics | None = None) -> Marker:
+    """Output rows -> files and marker in the sink; what they add up to goes to `metrics`.
 
     Raises:
         StoppedError: the sink cannot be written; a resumed run does this chunk again.
@@ -118,9 +138,18 @@ def commit_chunk(job: Job, plan: PlanIndex, payload: pa.Buffer | bytes) -> Marke
     answered = unpack_answers(payload, build_task(job.config))
     try:
         put = commit_again if job.replay else commit
-        return put(plan.sink, answered, plan.rows(answered.number), job.attempt)
+        marker = put(plan.sink, answered, plan.rows(answered.number), job.attempt)
     except OSError as error:
         raise sink_failed(plan.sink, error) from error
+    if metrics:
+        count_chunk(metrics, _numbers(answered))
+    return marker
+
+
+def _numbers(answered: Answered) -> ChunkNumbers:
+    ok = pc.count_distinct(pc.coalesce(answered.ok["parent_id"], answered.ok["row_id"])).as_py()
+    kinds = Counter(answered.rejected["error_kind"].to_pylist())
+    return ChunkNumbers(ok, answered.ok.num_rows, kinds, answered.seconds, answered.amounts)
 
 
 def sink_failed(sink: Folder, error: OSError) -> StoppedError:

@@ -20,6 +20,7 @@ class Tally:
     rows_out: int = 0
     rejects_by_kind: Counter[str] = field(default_factory=Counter)
     seconds: dict[str, float] = field(default_factory=dict)
+    amounts: Counter[str] = field(default_factory=Counter)
     _files: dict[int, list[OutputFile]] = field(default_factory=dict)
     _open: dict[int, Marker] = field(default_factory=dict)
 
@@ -46,6 +47,8 @@ class Tally:
         for kind, rows in marker.rejects_by_kind.items():
             self.rejects_by_kind[kind] += sign * rows
         self.rejects_by_kind = +self.rejects_by_kind
+        for name, amount in marker.amounts.items():
+            self.amounts[name] += sign * amount
         for stage, seconds in marker.seconds.items():
             self.seconds[stage] = self.seconds.get(stage, 0.0) + sign * seconds
 

@@ -119,6 +119,7 @@ class EngineConfig(Settings):
     """How replicas run.
 
     Attributes:
+        kind: `uniface` is our model; `null` answers nothing at once, to measure and test all that is around a model.
         batch_size: rows that go through the model together.
         replicas: a number, or [min, max] to autoscale between.
         device: `auto` takes GPUs where there are some; `cpu`, `cuda` (which one, Ray decides).
@@ -128,6 +129,7 @@ class EngineConfig(Settings):
         threads: torch threads of one replica; null shares the machine's cores among the replicas.
     """
 
+    kind: Literal["uniface", "null"] = "uniface"
     batch_size: int = Field(default=64, ge=1)
     replicas: Annotated[tuple[int, int], BeforeValidator(_replica_range), AfterValidator(_in_order)] = (1, 1)
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda)$")

@@ -122,7 +122,15 @@ Result = Text | Drawing | Likelihood
 Outcome = Result | Reject
 
 
-class Engine(Protocol):
+class Answers(Protocol):
+    """What answers requests."""
+
+    def run(self, requests: Sequence[Request]) -> list[Outcome]:
+        """Answer requests; the i-th outcome belongs to the i-th request."""
+        ...
+
+
+class Engine(Answers, Protocol):
     """One replica of a model. The same object serves a batch actor, an online replica and a plain process."""
 
     @property
@@ -143,10 +151,6 @@ class Engine(Protocol):
 
     def cancel(self, number: int) -> None:
         """Forget a request: no outcome will come. An id that has ended already is no error."""
-        ...
-
-    def run(self, requests: Sequence[Request]) -> list[Outcome]:
-        """Answer requests; the i-th outcome belongs to the i-th request."""
         ...
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from uniface_ray.core.records import Reject, RejectError, Row, seed_of
-from uniface_ray.engine.protocol import Engine, Request, Result
+from uniface_ray.engine.protocol import Answers, Request, Result
 from uniface_ray.tasks.base import Conversation, Task, Values
 
 
@@ -56,7 +56,7 @@ class _Talk:
         self.go_on([one for one in outcomes if not isinstance(one, Reject)])
 
 
-def answer_rows(task: Task, engine: Engine, rows: Sequence[Row], run_seed: int) -> list[Answer]:
+def answer_rows(task: Task, engine: Answers, rows: Sequence[Row], run_seed: int) -> list[Answer]:
     """Ask `engine` what `task` wants to know of each row; rows that came rejected stay so.
 
     What all rows ask at a time goes to the engine in one call, so it fills its batches whatever each row asks for.

@@ -1,0 +1,44 @@
+"""An engine that does nothing, at once: for measuring, and for testing, all that is around a model."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from uniface_ray.core.records import Reject
+from uniface_ray.engine.protocol import Ask, Draw, Drawing, Likelihood, Request, Result, Text
+
+_SIDE = 8  # of drawings: to encode larger ones would take longer than everything else
+
+
+class NullEngine:
+    """See `protocol.Engine`. Texts are empty, drawings black and small, and every score is a half."""
+
+    def __init__(self, image_size: int) -> None:
+        self.image_size = image_size
+        self._black = np.zeros((3, _SIDE, _SIDE), np.uint8)
+        self._done: list[tuple[int, Result | Reject]] = []
+        self._next = 0
+
+    def submit(self, request: Request) -> int:
+        self._next += 1
+        self._done.append((self._next, self._answer(request)))
+        return self._next
+
+    def step(self) -> list[tuple[int, Result | Reject]]:
+        done, self._done = self._done, []
+        return done
+
+    def cancel(self, number: int) -> None:
+        self._done = [one for one in self._done if one[0] != number]
+
+    def run(self, requests: Sequence[Request]) -> list[Result | Reject]:
+        return [self._answer(request) for request in requests]
+
+    def _answer(self, request: Request) -> Result:
+        match request:
+            case Ask():
+                return Text("", 0)
+            case Draw():
+                return Drawing(self._black, "")
+            case _:
+                return Likelihood(0.5, float(np.log(0.5)), float(np.log(0.5)))
