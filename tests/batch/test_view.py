@@ -103,7 +103,7 @@ def test_the_cursor_comes_back_after_an_error():
 
 
 def test_control_codes_of_the_data_do_not_reach_the_terminal():
-    hostile = [Sample(1, "/faces/\x1b]0;owned\x07\udcff.jpg", "red \x1b[31malert\nnext", None)]
+    hostile = [Sample(1, "/faces/\x1b]0;owned\x07\udcff.jpg", "red \x1b[31malert\nnext")]
     console = terminal()
     with View.for_console(console, 1.0) as view:
         view.note("source \x1b[2J")

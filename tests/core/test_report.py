@@ -51,6 +51,10 @@ def jpeg(size: int) -> bytes:
     return out.getvalue()
 
 
+def faces_of(thumbnail: bytes | None) -> tuple[bytes, ...]:
+    return (thumbnail,) if thumbnail else ()
+
+
 def report(faces: int = 3, thumbnail: bytes | None = None, **changes: object) -> Report:
     content = Report(
         title="Captions for faces",
@@ -68,7 +72,9 @@ def report(faces: int = 3, thumbnail: bytes | None = None, **changes: object) ->
         rejects_by_kind={"too_large": 2, "unreadable_image": 7},
         stage_seconds={"read": 12.1, "decode": 33.9, "engine": 121.0, "commit": 2.2},
         answer_words={1: 4, 9: 100, 17: 3000, 18: 2000, 61: 7},
-        samples=[Sample(i, f"s3://faces/2024/a/{i}.jpg", f"A smiling woman, {i}.", thumbnail) for i in range(faces)],
+        samples=[
+            Sample(i, f"s3://faces/2024/a/{i}.jpg", f"A smiling woman, {i}.", faces_of(thumbnail)) for i in range(faces)
+        ],
         rejects=[RejectSample(77, "s3://faces/2024/b/bad.jpg", "too_large", "over the limit", "decode", thumbnail)],
         config={"engine": {"batch_size": 64}},
         versions={"uniface_ray": "0.1.0", "ray": "2.60.0"},
@@ -114,8 +120,8 @@ def test_markup_in_any_text_stays_text():
         title=_HOSTILE,
         source=_HOSTILE,
         model=_HOSTILE,
-        samples=[Sample(1, _HOSTILE, _HOSTILE, jpeg(16))],
-        rejects=[RejectSample(1, _HOSTILE, _HOSTILE, _HOSTILE, _HOSTILE, jpeg(16))],
+        samples=[Sample(1, _HOSTILE, _HOSTILE, (jpeg(16),), _HOSTILE)],
+        rejects=[RejectSample(1, _HOSTILE, _HOSTILE, _HOSTILE, _HOSTILE, (jpeg(16),), _HOSTILE)],
         rejects_by_kind={_HOSTILE: 1},
         stage_seconds={_HOSTILE: 1.0},
         config={_HOSTILE: _HOSTILE},

@@ -50,6 +50,7 @@ def pack_rows(chunk: Chunk, kept: pa.Schema, fields: pa.Schema) -> bytes:
             "uri": pa.array([row.ref.uri for row in rows], pa.string()),
             "data": pa.array([row.data for row in rows], pa.large_binary()),
             "pixels": pa.array([_bytes(row.pixels) for row in rows], pa.large_binary()),
+            "mask": pa.array([_bytes(row.mask) for row in rows], pa.large_binary()),
             **_struct("fields", [row.fields for row in rows], fields),
             **_struct("kept", [row.kept for row in rows], kept),
             **_reject_columns([row.reject for row in rows]),
@@ -59,19 +60,20 @@ def pack_rows(chunk: Chunk, kept: pa.Schema, fields: pa.Schema) -> bytes:
 
 
 def unpack_rows(payload: pa.Buffer | bytes, image_size: int) -> Chunk:
-    """The chunk of `pack_rows`; pixels are views into `payload`."""
+    """The chunk of `pack_rows`; pixels and masks are views into `payload`."""
     table, number, seconds, amounts = _from_ipc(payload)
-    small = table.drop_columns(["data", "pixels"]).to_pylist()
+    small = table.drop_columns(["data", "pixels", "mask"]).to_pylist()
     rows = [
         Row(
             RowRef(values["row_id"], values["uri"]),
             data=data.as_py(),
-            pixels=_pixels(pixels, image_size),
+            pixels=_pixels(pixels, (3, image_size, image_size)),
+            mask=_pixels(mask, (image_size, image_size)),
             fields=values.get("fields") or {},
             kept=values.get("kept") or {},
             reject=_reject(values),
         )
-        for values, data, pixels in zip(small, table["data"], table["pixels"], strict=True)
+        for values, data, pixels, mask in zip(small, table["data"], table["pixels"], table["mask"], strict=True)
     ]
     return Chunk(number, rows, seconds, amounts)
 
@@ -159,8 +161,8 @@ def _reject(values: dict[str, Any]) -> Reject | None:
     return Reject(RejectKind(values["error_kind"]), values["error_message"], values["stage"], values["attempts"])
 
 
-def _pixels(cell: pa.Scalar, size: int) -> Pixels | None:
-    return np.frombuffer(cell.as_buffer(), np.uint8).reshape(3, size, size) if cell.is_valid else None
+def _pixels(cell: pa.Scalar, shape: tuple[int, ...]) -> Pixels | None:
+    return np.frombuffer(cell.as_buffer(), np.uint8).reshape(shape) if cell.is_valid else None
 
 
 def _to_ipc(table: pa.Table, chunk: Chunk) -> bytes:

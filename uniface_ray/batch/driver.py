@@ -20,6 +20,7 @@ from uniface_ray.core.errors import StoppedError, UniFaceError, UserError
 from uniface_ray.core.progress import RunState
 from uniface_ray.core.storage import Folder
 from uniface_ray.engine.device import local_gpus, resolve_device, resolve_dtype
+from uniface_ray.tasks.registry import build_task
 
 # Decoded, a chunk is 3 bytes a pixel of the model's size: this many bytes are enough to move at a time.
 _CHUNK_PIXELS = 128 * 2**20
@@ -174,7 +175,7 @@ def _planned(job: Job, manifest: Manifest, tally: Tally, view: View) -> Plan:
     view.note(f"listing {config.source.path}")
     plan = Plan.load(sink)
     old_rows = plan.rows
-    most_rows = max(1, _CHUNK_PIXELS // (3 * job.image_size**2))
+    most_rows = max(1, _CHUNK_PIXELS // (3 * job.image_size**2 * build_task(config).images_out))
     chunk_rows, limit = min(config.run.chunk_rows, most_rows), config.run.limit
     if not plan.rows:
         engine = config.engine

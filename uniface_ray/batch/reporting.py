@@ -1,13 +1,11 @@
 """The end of a run: manifest, progress, report page and closing words."""
 
-import io
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from PIL import Image
 
 from uniface_ray.batch.closing import closing
 from uniface_ray.batch.follow import Course
@@ -16,20 +14,18 @@ from uniface_ray.batch.layout import OK, PROGRESS, REJECTED, REPORT, part_name
 from uniface_ray.batch.manifest import Manifest, redacted, versions
 from uniface_ray.batch.plan import Plan
 from uniface_ray.batch.tally import Tally
+from uniface_ray.batch.thumbnails import Thumbnails
 from uniface_ray.batch.view import View
 from uniface_ray.core.progress import RunState
-from uniface_ray.core.records import RejectError, row_id_of
 from uniface_ray.core.report import render
 from uniface_ray.core.report_data import RejectSample, Report, Sample
 from uniface_ray.core.storage import Folder, absolute
-from uniface_ray.data.images import decode_image
-from uniface_ray.model.pixels import fit_square
+from uniface_ray.tasks.base import Task
 from uniface_ray.tasks.registry import build_task
 
 # What the page looks at: parts spread over the run, so that its cost does not grow with the number of rows.
 _PARTS = 8
 _REJECTS = 24
-_THUMBNAIL = 192
 
 
 def close_run(job: Job, plan: Plan, course: Course, manifest: Manifest, state: RunState, view: View) -> None:
@@ -58,11 +54,12 @@ def build_report(job: Job, plan: Plan, course: Course, manifest: Manifest, state
     """What report.html shows; reads a few parts of the output and the pictures of their samples."""
     config, tally, sink = job.config, course.tally, manifest.sink
     task = build_task(config)
-    thumbnails = _Thumbnails(job, plan)
+    thumbnails = Thumbnails(job, plan)
     ok = [_part(sink, OK, chunk) for chunk in _spread(_with_files(tally, OK), _PARTS)]
     rejected = [_part(sink, REJECTED, chunk) for chunk in _spread(_with_files(tally, REJECTED), _PARTS)]
-    words = Counter(len(text.split()) for part in ok for text in part[task.text_column].to_pylist())
-    partly = len(ok) < len(_with_files(tally, OK))
+    texts = (text for part in ok for text in part[task.text_column].to_pylist()) if task.own_words else ()
+    words = Counter(len(text.split()) for text in texts)
+    partly = words and len(ok) < len(_with_files(tally, OK))
     return Report(
         title=task.headline.format(f"{tally.done:,}"),
         task=config.task.name,
@@ -79,10 +76,7 @@ def build_report(job: Job, plan: Plan, course: Course, manifest: Manifest, state
         rejects_by_kind=dict(tally.rejects_by_kind),
         stage_seconds=dict(tally.seconds),
         answer_words=dict(words),
-        samples=[
-            Sample(row["row_id"], row["uri"], row[task.text_column], thumbnails.of(row))
-            for row in _some(ok, config.report.samples)
-        ],
+        samples=[_sample(row, task, thumbnails) for row in _some(ok, config.report.samples)],
         rejects=[
             RejectSample(
                 row["row_id"],
@@ -90,7 +84,7 @@ def build_report(job: Job, plan: Plan, course: Course, manifest: Manifest, state
                 row["error_kind"],
                 row["error_message"],
                 row["stage"],
-                thumbnails.of(row),
+                thumbnails.source(row),
             )
             for row in _some(rejected, _REJECTS)
         ],
@@ -102,43 +96,10 @@ def build_report(job: Job, plan: Plan, course: Course, manifest: Manifest, state
     )
 
 
-class _Thumbnails:
-    """Small pictures of output rows, read again from the source; None where the config or the bytes forbid."""
-
-    def __init__(self, job: Job, plan: Plan) -> None:
-        self.job = job
-        self.plan = plan
-        self.found: dict[int, bytes | None] = {}
-
-    def of(self, row: dict[str, Any]) -> bytes | None:
-        """JPEG of the row's picture."""
-        if not self.job.config.report.images:
-            return None
-        wanted = row["parent_id"] if row["parent_id"] is not None else row["row_id"]
-        if wanted not in self.found:
-            self._read(row["chunk"], wanted)
-        return self.found.get(wanted)
-
-    def _read(self, chunk: int, row_id: int) -> None:
-        slices = self.plan.index.slices(chunk)
-        # A file of its own is read for its row alone; rows of a table come with their neighbours.
-        own = [one for one in slices if one.count == 1 and row_id_of(one.path, one.start) == row_id]
-        for source_row in self.job.source.read(own or [one for one in slices if one.count > 1]):
-            if source_row.ref.row_id == row_id:
-                self.found[row_id] = _thumbnail(source_row.data, self.job.config.decode.max_pixels)
-                return
-
-
-def _thumbnail(data: bytes | None, max_pixels: int) -> bytes | None:
-    if data is None:
-        return None
-    try:
-        pixels = fit_square(decode_image(data, max_pixels), _THUMBNAIL)
-    except (RejectError, MemoryError, RuntimeError):
-        return None
-    buffer = io.BytesIO()
-    Image.fromarray(pixels.transpose(1, 2, 0)).save(buffer, "JPEG", quality=82)
-    return buffer.getvalue()
+def _sample(row: dict[str, Any], task: Task, thumbnails: Thumbnails) -> Sample:
+    drawn = thumbnails.drawn(row[task.image_column]) if task.image_column else None
+    pictures = [picture for picture in (thumbnails.source(row), drawn) if picture]
+    return Sample(row["row_id"], row["uri"], row[task.text_column], tuple(pictures), task.details(row))
 
 
 def _part(sink: Folder, status: str, chunk: int) -> pa.Table:

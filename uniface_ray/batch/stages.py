@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from uniface_ray.batch.chunk import Answered, Chunk, pack_answers, pack_rows, unpack_answers, unpack_rows
 from uniface_ray.batch.commit import Marker, commit
+from uniface_ray.batch.files import write_files
 from uniface_ray.batch.job import Job
 from uniface_ray.batch.plan import PlanIndex
 from uniface_ray.batch.replay import commit_again, read_again
@@ -22,6 +23,7 @@ from uniface_ray.data.uris import is_web
 from uniface_ray.engine.protocol import Engine, Request, Result, Text
 from uniface_ray.model.pixels import fit_square
 from uniface_ray.tasks.answer import answer_rows
+from uniface_ray.tasks.regions import region_of
 from uniface_ray.tasks.registry import build_task
 
 
@@ -90,7 +92,9 @@ def _decode(row: Row, job: Job) -> None:
     if row.reject or data is None:
         return
     try:
-        row.pixels = fit_square(decode_image(data, job.config.decode.max_pixels), job.image_size)
+        picture = decode_image(data, job.config.decode.max_pixels)
+        row.pixels = fit_square(picture, job.image_size)
+        row.mask = region_of(row, picture.shape[:2], job.image_size, job.config.decode.max_pixels)
     except RejectError as error:
         row.reject = error.at("decode")
     except Exception as error:  # whatever a decoder finds to raise, it is this row's alone
@@ -135,8 +139,11 @@ def commit_chunk(job: Job, plan: PlanIndex, payload: pa.Buffer | bytes, metrics:
     Raises:
         StoppedError: the sink cannot be written; a resumed run does this chunk again.
     """
-    answered = unpack_answers(payload, build_task(job.config))
+    task = build_task(job.config)
+    answered = unpack_answers(payload, task)
     try:
+        if task.files:
+            write_files(plan.sink, answered.ok["file"].to_pylist(), answered.ok[task.image_column])
         put = commit_again if job.replay else commit
         marker = put(plan.sink, answered, plan.rows(answered.number), job.attempt)
     except OSError as error:

@@ -20,7 +20,11 @@ class SourceConfig(Settings):
         image_column: parquet column of encoded image bytes (or Hugging Face's {bytes, path}).
         uri_column: column of image URIs of a table; relative ones are relative to the file that names them.
         keep_columns: carried through to both outputs.
-        question_column: column of questions about the image: text, or a list of texts.
+        prompt_column: column of what to draw (generate, edit).
+        question_column: column of questions about the image: text, or a list of texts (vqa).
+        mask_column: column of masks: encoded image bytes or URIs, white where to draw (edit).
+        box_column: column of boxes to draw in: [x0, y0, x1, y1] as fractions of the image (edit).
+        text_column: column of what the image may show: text, or a list of texts (score).
     """
 
     path: str = Field(min_length=1)
@@ -28,7 +32,11 @@ class SourceConfig(Settings):
     image_column: str = "image"
     uri_column: str = "uri"
     keep_columns: tuple[str, ...] = ()
+    prompt_column: str | None = None
     question_column: str | None = None
+    mask_column: str | None = None
+    box_column: str | None = None
+    text_column: str | None = None
 
 
 class StorageConfig(Settings):

@@ -70,6 +70,7 @@ class Row:
         ref: where it came from.
         data: encoded image bytes, until they are decoded.
         pixels: uint8 (3, size, size) RGB at the model's size.
+        mask: uint8 (size, size), not 0 where the image is to be drawn anew, fitted as `pixels` are.
         fields: what the task takes from its columns or the settings (`data.wanted`).
         kept: `source.keep_columns`, carried to both outputs.
     """
@@ -77,6 +78,7 @@ class Row:
     ref: RowRef
     data: bytes | None = None
     pixels: Pixels | None = None
+    mask: Pixels | None = None
     fields: dict[str, Any] = field(default_factory=dict)
     kept: dict[str, Any] = field(default_factory=dict)
     reject: Reject | None = None

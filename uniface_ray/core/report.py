@@ -75,7 +75,7 @@ def _results(report: Report) -> Element:
     if not shown:
         return _section("Results", el("p", "No row has a result to show.", class_="muted"))
     of = f"{len(shown):,} of {_count(report.counts['rows_out'])} rows"
-    faces = any(sample.thumbnail for sample in shown)
+    faces = any(sample.thumbnails for sample in shown)
     sheet = el("ul", *(_card(sample) for sample in shown), class_="sheet" if faces else "sheet text")
     return _section("Results", el("p", of, class_="muted"), sheet)
 
@@ -83,8 +83,11 @@ def _results(report: Report) -> Element:
 def _card(sample: Sample) -> Element:
     name = _basename(sample.uri)
     answer = el("p", sample.text, dir="auto", class_="answer")
-    caption = el("figcaption", answer, _origin(_basename(sample.uri), sample.uri, sample.row_id))
-    return el("li", el("figure", *_thumbnail(sample.thumbnail, name), caption))
+    details = [el("p", sample.details, dir="auto", class_="details")] if sample.details else []
+    caption = el("figcaption", answer, *details, _origin(name, sample.uri, sample.row_id))
+    pictures = [_picture(jpeg, name) for jpeg in sample.thumbnails]
+    shown = [el("div", *pictures, class_="pair")] if len(pictures) > 1 else pictures
+    return el("li", el("figure", *shown, caption))
 
 
 def _rejects(report: Report) -> Element:
@@ -106,9 +109,10 @@ def _reject(reject: RejectSample, source: str) -> Element:
     # Its path under the source: in a tree of folders, a base name alone finds nothing.
     folder = source.rstrip("/") + "/"
     name = reject.uri.removeprefix(folder)
+    pictures = [_picture(reject.thumbnail, name)] if reject.thumbnail else []
     return el(
         "tr",
-        el("td", *_thumbnail(reject.thumbnail, name), _origin(name, reject.uri, reject.row_id)),
+        el("td", *pictures, _origin(name, reject.uri, reject.row_id)),
         el("td", reject.message, dir="auto"),
         el("td", el("code", reject.kind)),
         el("td", reject.stage),
@@ -208,11 +212,9 @@ def _origin(name: str, uri: str, row_id: int) -> Element:
     return el("p", el("span", name, class_="path", title=uri), " ", row, class_="origin")
 
 
-def _thumbnail(jpeg: bytes | None, name: str) -> list[Element]:
-    if jpeg is None:
-        return []
+def _picture(jpeg: bytes, name: str) -> Element:
     data = base64.b64encode(jpeg).decode()
-    return [el("img", src=f"data:image/jpeg;base64,{data}", alt=name, width=176, height=176, loading="lazy")]
+    return el("img", src=f"data:image/jpeg;base64,{data}", alt=name, width=176, height=176, loading="lazy")
 
 
 def _basename(uri: str) -> str:

@@ -8,12 +8,19 @@ from uniface_ray.core.progress import RunState
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One result on the contact sheet; `thumbnail` is a JPEG, None keeps the face out."""
+    """One result on the contact sheet.
+
+    Attributes:
+        text: what people read first.
+        thumbnails: JPEGs: the picture, or the one before and the one after; none keep faces out.
+        details: a line about it.
+    """
 
     row_id: int
     uri: str
     text: str
-    thumbnail: bytes | None
+    thumbnails: tuple[bytes, ...] = ()
+    details: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,9 @@
 """The settings of each task; `task.name`, which the command gives, says which of them holds."""
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from uniface_ray.core.settings import Settings
 
@@ -37,5 +38,94 @@ class VqaConfig(Settings):
     max_new_tokens: int = Field(default=100, ge=1)
 
 
-TaskConfig = Annotated[CaptionConfig | VqaConfig, Field(discriminator="name")]
-TASK_CONFIGS: dict[str, type[Settings]] = {"caption": CaptionConfig, "vqa": VqaConfig}
+_SCHEDULES = r"cosine|linear|log-linear|sigmoid|pow\d+(\.\d+)?"
+
+
+def _known_schedule(value: str) -> str:
+    if not re.fullmatch(_SCHEDULES, value):
+        raise ValueError("must be cosine, linear, log-linear, sigmoid, or pow<k> such as pow2 or pow0.5")
+    return value
+
+
+class DrawingConfig(Settings):
+    """How images are drawn; defaults are Show-o's, as none are stated by the paper.
+
+    Attributes:
+        steps: of denoising.
+        guidance: classifier-free guidance in Show-o's convention; 0 is none, and takes half the time.
+        temperature: of the noise on the confidence by which tokens stay.
+        schedule: share of the tokens that is still masked after each step.
+        top_k: draw from this many likeliest codes only; null for all.
+        top_p: draw from the likeliest codes that together reach this probability only; null for all.
+        format: of the images in the output.
+        files: also write each image as a file under `files/` in the sink.
+    """
+
+    steps: int = Field(default=18, ge=1)
+    guidance: float = Field(default=5.0, ge=0, allow_inf_nan=False)
+    temperature: float = Field(default=1.0, ge=0, allow_inf_nan=False)
+    schedule: Annotated[str, AfterValidator(_known_schedule)] = "cosine"
+    top_k: int | None = Field(default=None, ge=1)
+    top_p: float | None = Field(default=None, gt=0, le=1)
+    format: Literal["png", "jpeg"] = "png"
+    files: bool = False
+
+
+class GenerateConfig(DrawingConfig):
+    """Images of prompts, which come from `source.prompt_column`.
+
+    Attributes:
+        images_per_prompt: output rows of each prompt.
+        best_of: draw this many for each of them, and keep the one that the model itself finds to fit best.
+    """
+
+    name: Literal["generate"] = "generate"
+    images_per_prompt: int = Field(default=1, ge=1, le=1000)
+    best_of: int = Field(default=1, ge=1, le=1000)
+
+
+def _box(value: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
+    x0, y0, x1, y1 = value
+    if not (0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1):
+        raise ValueError("must be [x0,y0,x1,y1], fractions of the image with 0 <= x0 < x1 <= 1 and likewise y")
+    return value
+
+
+Box = Annotated[tuple[float, float, float, float], AfterValidator(_box)]
+"""A part of an image: left, top, right and bottom as fractions of its width and height."""
+
+
+class EditConfig(DrawingConfig):
+    """A region of every image, drawn anew from a prompt.
+
+    Attributes:
+        prompt: for every image; or `source.prompt_column`.
+        box: the region in every image; or `source.mask_column` or `source.box_column`.
+    """
+
+    name: Literal["edit"] = "edit"
+    prompt: Text | None = None
+    box: Box | None = None
+
+
+class ScoreConfig(Settings):
+    """How well images and texts fit.
+
+    Attributes:
+        text: what every image is said to show; or `source.text_column`.
+    """
+
+    name: Literal["score"] = "score"
+    text: Text | None = None
+
+
+TaskConfig = Annotated[
+    CaptionConfig | VqaConfig | GenerateConfig | EditConfig | ScoreConfig, Field(discriminator="name")
+]
+TASK_CONFIGS: dict[str, type[Settings]] = {
+    "caption": CaptionConfig,
+    "vqa": VqaConfig,
+    "generate": GenerateConfig,
+    "edit": EditConfig,
+    "score": ScoreConfig,
+}

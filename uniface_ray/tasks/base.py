@@ -30,6 +30,14 @@ class Task(Protocol):
     """The task's own columns, beside the common ones (`batch.chunk`)."""
     text_column: str
     """The one of them that people read first."""
+    own_words: bool = False
+    """Whether that is the model's own text."""
+    image_column: str | None = None
+    """The one of them that holds images it has made."""
+    files: bool = False
+    """Whether these are also written as files, under the name in the column `file`."""
+    images_out: int = 1
+    """Images that a row brings along or gives, at most: they bound how many rows are worked on together."""
 
     def work(self, row: Row, seed: int) -> Conversation:
         """Talk to the engine about one row.
@@ -40,6 +48,10 @@ class Task(Protocol):
         Raises:
             RejectError: the row cannot be worked on.
         """
+        ...
+
+    def details(self, values: Values) -> str:
+        """A line about an output row, for people, beside `text_column`."""
         ...
 
 

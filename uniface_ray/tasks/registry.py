@@ -1,9 +1,12 @@
 """From settings to a task."""
 
 from uniface_ray.core.config import JobConfig
-from uniface_ray.core.task_config import CaptionConfig, VqaConfig
+from uniface_ray.core.task_config import CaptionConfig, EditConfig, GenerateConfig, ScoreConfig, VqaConfig
 from uniface_ray.tasks.base import Task
 from uniface_ray.tasks.caption import Caption
+from uniface_ray.tasks.edit import Edit
+from uniface_ray.tasks.generate import Generate
+from uniface_ray.tasks.score import Score
 from uniface_ray.tasks.vqa import Vqa
 
 
@@ -18,3 +21,9 @@ def build_task(config: JobConfig) -> Task:
             return Caption(task)
         case VqaConfig() as task:
             return Vqa(task, config.source)
+        case GenerateConfig() as task:
+            return Generate(task, config.source, config.model.name)
+        case EditConfig() as task:
+            return Edit(task, config.source, config.model.name)
+        case ScoreConfig() as task:
+            return Score(task, config.source)

@@ -7,10 +7,10 @@ from uniface_ray.core.records import Row
 from uniface_ray.core.task_config import VqaConfig
 from uniface_ray.data.wanted import Field, FieldKind, Wanted
 from uniface_ray.engine.protocol import Ask
-from uniface_ray.tasks.base import Conversation, pixels_of, settled
+from uniface_ray.tasks.base import Conversation, Task, Values, pixels_of, settled
 
 
-class Vqa:
+class Vqa(Task):
     """Asks an image the questions of the settings, or those of its own row.
 
     Raises:
@@ -20,6 +20,7 @@ class Vqa:
     name = "vqa"
     headline = "Answers about {} images"
     columns = pa.schema([("question", pa.string()), ("answer", pa.string())])
+    own_words = True
     text_column = "answer"
 
     def __init__(self, config: VqaConfig, source: SourceConfig) -> None:
@@ -35,3 +36,6 @@ class Vqa:
         pixels, questions = pixels_of(row), row.fields["question"]
         answers = yield [Ask(pixels, question, self.config.max_new_tokens, seed) for question in questions]
         return [{"question": q, "answer": a.text} for q, a in zip(questions, answers, strict=True)]
+
+    def details(self, values: Values) -> str:
+        return str(values["question"])
