@@ -121,6 +121,46 @@ COMMANDS = {
         ),
         partial(_batch, "vqa"),
     ),
+    "generate": Command(
+        "faces drawn from prompts",
+        (
+            ("source=demo-prompts sink.path=out/drawn", "the prompts that ship with the package"),
+            (
+                "source.path=prompts.jsonl sink.path=out/drawn task.images_per_prompt=4 task.files=true",
+                'a table with a column `prompt`, as in {"prompt": "a smiling woman"}; also as files under files/',
+            ),
+            (
+                "source.path=prompts.csv source.prompt_column=text sink.path=out/best task.best_of=4",
+                "the best of four tries for each prompt, in the model's own eyes, and all scores",
+            ),
+        ),
+        partial(_batch, "generate"),
+    ),
+    "edit": Command(
+        "a region of every face image drawn anew from a prompt",
+        (
+            (
+                "source=demo sink.path=out/edited 'task.prompt=a smiling woman' 'task.box=[0.2,0.6,0.8,0.9]'",
+                "the same region of all portraits, as fractions of width and height: left, top, right, bottom",
+            ),
+            (
+                "source.path=faces.parquet source.mask_column=mask source.prompt_column=prompt sink.path=out/edited",
+                "a table that has a mask (white where to draw) and a prompt for each image",
+            ),
+        ),
+        partial(_batch, "edit"),
+    ),
+    "score": Command(
+        "how well face images and texts fit, from 0 to 1",
+        (
+            ("source=demo sink.path=out/scores 'task.text=a smiling woman'", "one text for all portraits"),
+            (
+                "source.path=faces.parquet source.text_column=caption sink.path=out/scores",
+                "a table that has a text, or a list of texts, for each image",
+            ),
+        ),
+        partial(_batch, "score"),
+    ),
     "status": Command(
         "how a run is, asked of its sink from any machine: counts, pace, time left, who runs it",
         (
@@ -203,7 +243,7 @@ def _overview() -> str:
     tries = [f"  uniface {name} {command.examples[0][0]}" for name, command in COMMANDS.items()]
     return "\n".join(
         [
-            f"uniface {__version__}: captions and answers about faces by the million, on one machine or a Ray cluster.",
+            f"uniface {__version__}: captions, answers and generated faces by the million, on Ray.",
             "Every row is accounted for, and an interrupted run goes on where it stopped.",
             "\nCommands:",
             *commands,

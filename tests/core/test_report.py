@@ -51,8 +51,9 @@ def jpeg(size: int) -> bytes:
     return out.getvalue()
 
 
-def faces_of(thumbnail: bytes | None) -> tuple[bytes, ...]:
-    return (thumbnail,) if thumbnail else ()
+def sample(number: int, thumbnail: bytes | None) -> Sample:
+    pictures = (thumbnail,) if thumbnail else ()
+    return Sample(number, f"s3://faces/2024/a/{number}.jpg", f"A smiling woman, {number}.", pictures)
 
 
 def report(faces: int = 3, thumbnail: bytes | None = None, **changes: object) -> Report:
@@ -72,9 +73,7 @@ def report(faces: int = 3, thumbnail: bytes | None = None, **changes: object) ->
         rejects_by_kind={"too_large": 2, "unreadable_image": 7},
         stage_seconds={"read": 12.1, "decode": 33.9, "engine": 121.0, "commit": 2.2},
         answer_words={1: 4, 9: 100, 17: 3000, 18: 2000, 61: 7},
-        samples=[
-            Sample(i, f"s3://faces/2024/a/{i}.jpg", f"A smiling woman, {i}.", faces_of(thumbnail)) for i in range(faces)
-        ],
+        samples=[sample(i, thumbnail) for i in range(faces)],
         rejects=[RejectSample(77, "s3://faces/2024/b/bad.jpg", "too_large", "over the limit", "decode", thumbnail)],
         config={"engine": {"batch_size": 64}},
         versions={"uniface_ray": "0.1.0", "ray": "2.60.0"},
