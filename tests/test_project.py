@@ -21,6 +21,9 @@ FOLDERS = (".ci", "benchmarks", "conf", "jobs", "tests", "uniface_ray")
 TEXT = {".py", ".md", ".yaml", ".yml", ".toml", ".txt", ".json", ".html", ""}
 # Hosts that may be named: of examples, of papers, of licences and of XML namespaces.
 HOSTS = {
+    "cv.iptc.org",
+    "iptc.org",
+    "ns.adobe.com",
     "example.com",
     "head:8265",
     "host:9000",
