@@ -120,7 +120,7 @@ def test_markup_in_any_text_stays_text():
         source=_HOSTILE,
         model=_HOSTILE,
         samples=[Sample(1, _HOSTILE, _HOSTILE, (jpeg(16),), _HOSTILE)],
-        rejects=[RejectSample(1, _HOSTILE, _HOSTILE, _HOSTILE, _HOSTILE, (jpeg(16),), _HOSTILE)],
+        rejects=[RejectSample(1, _HOSTILE, _HOSTILE, _HOSTILE, _HOSTILE, jpeg(16))],
         rejects_by_kind={_HOSTILE: 1},
         stage_seconds={_HOSTILE: 1.0},
         config={_HOSTILE: _HOSTILE},
