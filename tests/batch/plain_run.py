@@ -1,7 +1,9 @@
 """A run's stages one after the other in this process, with an engine that answers at once: real chunks, no Ray."""
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import count
 from pathlib import Path
+from uuid import uuid4
 
 import pyarrow as pa
 
@@ -14,6 +16,7 @@ from uniface_ray.batch.stages import Replica, commit_chunk, decode_chunk, read_c
 from uniface_ray.batch.tally import Tally, read_markers
 from uniface_ray.core.compose import compose
 from uniface_ray.core.config import JobConfig, ReplaySettings
+from uniface_ray.core.fenced import Fenced, lease_name
 from uniface_ray.core.progress import RunState
 from uniface_ray.core.records import Reject
 from uniface_ray.core.storage import Folder
@@ -43,11 +46,13 @@ class PlainRun:
         typed = [f"source.path={source}", f"sink.path={sink.uri}", "run.chunk_rows=5", *words]
         self.config: JobConfig = compose("caption", [*typed, *(f"storage.{k}={v}" for k, v in storage.items())])
         self.sink = sink
+        token = next(one for one in count(1) if sink.create(lease_name(one), uuid4().bytes))
+        fenced = Fenced(sink.uri, sink.storage, token)
         self.engine = engine or Instant()
         opened = open_source(self.config.source, self.config.storage, self.config.decode)
-        self.manifest = Manifest.open(sink, self.config, WEIGHTS, "float32")
-        self.job = Job(self.config, opened, opened.kept(), 32, "cpu", "float32", self.manifest.attempt)
-        self.plan = Plan.load(sink)
+        self.manifest = Manifest.open(fenced, self.config, WEIGHTS, "float32", token)
+        self.job = Job(self.config, opened, opened.kept(), 32, "cpu", "float32", fenced)
+        self.plan = Plan.load(fenced)
         self.plan.extend(opened, self.config.run.chunk_rows, None)
         self.tally = Tally(input=self.plan.rows)
         self.manifest.write("running", self.tally)
@@ -85,6 +90,7 @@ class PlainRun:
 
     def again(self, *words: str, engine: Instant | None = None) -> "PlainRun":
         """The same run once more, in another process so to say."""
+        self.manifest.sink = self.sink  # as this run left it: by now another may have the lease
         self.manifest.write("interrupted", self.tally)
         return PlainRun(Path(self.config.source.path), self.sink, *words, engine=engine or self.engine)
 

@@ -1,8 +1,12 @@
 """A chunk's way from rows to files, without Ray."""
 
+import hashlib
 import io
 import json
-from pathlib import Path
+from collections import Counter
+from collections.abc import Callable
+from contextlib import nullcontext, suppress
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,8 +16,8 @@ import pytest
 from uniface_ray.batch.chunk import Chunk, pack_answers, pack_rows, unpack_answers, unpack_rows
 from uniface_ray.batch.commit import Marker, commit
 from uniface_ray.batch.layout import OK, REJECTED, marker_name, part_name
-from uniface_ray.core.config import StorageConfig
-from uniface_ray.core.errors import UniFaceError
+from uniface_ray.core.errors import SinkInUseError, UniFaceError
+from uniface_ray.core.fenced import Fenced, lease_name
 from uniface_ray.core.records import Reject, RejectKind, Row, RowRef
 from uniface_ray.core.storage import Folder
 from uniface_ray.core.task_config import CaptionConfig
@@ -58,12 +62,16 @@ def answered(rows: list[Row]) -> bytes:
 
 
 @pytest.fixture
-def sink(tmp_path: Path) -> Folder:
-    return Folder(str(tmp_path / "sink"), StorageConfig())
+def sink(place: Folder) -> Fenced:
+    return Fenced(place.uri, place.storage, token=2)
 
 
-def test_a_commit_writes_both_outputs_and_then_the_marker(rows: list[Row], sink: Folder) -> None:
-    marker = commit(sink, unpack_answers(answered(rows), TASK), planned=4, attempt=2)
+def of_run(sink: Fenced, token: int) -> Fenced:
+    return Fenced(sink.uri, sink.storage, token)
+
+
+def test_a_commit_writes_both_outputs_and_then_the_marker(rows: list[Row], sink: Fenced) -> None:
+    marker = commit(sink, unpack_answers(answered(rows), TASK), planned=4)
     ok = pq.read_table(io.BytesIO(sink.read(part_name(OK, 3)))).to_pylist()
     rejected = pq.read_table(io.BytesIO(sink.read(part_name(REJECTED, 3)))).to_pylist()
     assert ok[1] == {
@@ -101,25 +109,100 @@ def test_a_commit_writes_both_outputs_and_then_the_marker(rows: list[Row], sink:
     assert all(file.bytes == len(sink.read(file.name)) for file in marker.files)
 
 
-def test_a_second_try_with_another_outcome_leaves_nothing_of_the_first(rows: list[Row], sink: Folder) -> None:
-    commit(sink, unpack_answers(answered(rows), TASK), planned=4, attempt=1)
+class Killed(BaseException):
+    """Stands for a process that is gone at this point."""
+
+
+@pytest.mark.parametrize("writes", range(4))
+def test_killed_between_any_two_writes_and_done_again_with_another_outcome(
+    rows: list[Row], sink: Fenced, monkeypatch: pytest.MonkeyPatch, writes: int
+) -> None:
+    """Before the ok file, after it, after the rejected file, after the marker: each row ends up in one file, once."""
+    first, left = of_run(sink, 1), writes
+
+    def killed_later(write: Callable[[str, bytes], Any]) -> Callable[[str, bytes], Any]:
+        def call(name: str, data: bytes) -> Any:
+            nonlocal left
+            if not left:
+                raise Killed
+            left -= 1
+            return write(name, data)
+
+        return call
+
+    monkeypatch.setattr(first, "write", killed_later(first.write))
+    monkeypatch.setattr(first, "create", killed_later(first.create))
+    with suppress(Killed):
+        commit(first, unpack_answers(answered(rows), TASK), planned=4)
+    assert sink.exists(marker_name(3)) == (writes == 3), "the marker comes last"
+
     for row in rows:
         row.reject = GONE
-    marker = commit(sink, unpack_answers(answered(rows), TASK), planned=4, attempt=2)
-    assert not sink.exists(part_name(OK, 3))
-    assert pq.read_table(io.BytesIO(sink.read(part_name(REJECTED, 3)))).num_rows == 4
-    assert (marker.ok, marker.rejected, marker.rows_out) == (0, 4, 0)
+    marker = commit(sink, unpack_answers(answered(rows), TASK), planned=4)
+    assert marker == Marker.from_json(sink.read(marker_name(3)))
+    assert marker.attempt == (1 if writes == 3 else 2), "a chunk that is done is not done again"
+    kept = [entry.name for entry in sink.list("data", recursive=True)]
+    assert kept == [file.name for file in marker.files]
+    assert all(hashlib.sha256(sink.read(file.name)).hexdigest() == file.sha256 for file in marker.files)
+    assert Counter(row["row_id"] for name in kept for row in table_of(sink, name)) == Counter(
+        row.ref.row_id for row in rows
+    )
 
 
-def test_a_chunk_that_lost_a_row_is_not_committed(rows: list[Row], sink: Folder) -> None:
+def table_of(sink: Folder, name: str) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = pq.read_table(io.BytesIO(sink.read(name))).to_pylist()
+    return rows
+
+
+@pytest.mark.parametrize("write", range(3))
+def test_a_worker_of_the_run_before_can_come_at_any_moment(
+    rows: list[Row], sink: Fenced, monkeypatch: pytest.MonkeyPatch, write: int
+) -> None:
+    """Another run takes the sink before this worker's n-th write and does the chunk: its rows stay as they are."""
+    late, count, check = of_run(sink, 1), 0, Fenced.check
+    won: list[Marker] = []
+
+    def check_after_takeover() -> None:
+        nonlocal count
+        if count == write:
+            sink.write(lease_name(2), b"{}")
+            won.append(commit(sink, unpack_answers(answered(rows), TASK), planned=4))
+        count += 1
+        check(late)
+
+    monkeypatch.setattr(late, "check", check_after_takeover)
+    monkeypatch.setattr(late, "locked", lambda *_: nullcontext())
+    with pytest.raises(SinkInUseError):
+        commit(late, unpack_answers(answered(rows), TASK), planned=4)
+    assert won == [Marker.from_json(sink.read(marker_name(3)))]
+    assert won[0].attempt == 2
+    assert all(hashlib.sha256(sink.read(file.name)).hexdigest() == file.sha256 for file in won[0].files)
+    assert [entry.name for entry in sink.list("data", recursive=True)] == [file.name for file in won[0].files]
+
+
+def test_a_marker_of_the_run_before_that_comes_while_this_one_writes_gives_way(
+    rows: list[Row], sink: Fenced, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create = sink.create
+
+    def create_after_the_other(name: str, data: bytes) -> bool:
+        Folder.write(sink, name, b"of the run before")
+        return create(name, data)
+
+    monkeypatch.setattr(sink, "create", create_after_the_other)
+    marker = commit(sink, unpack_answers(answered(rows), TASK), planned=4)
+    assert Marker.from_json(sink.read(marker_name(3))) == marker
+
+
+def test_a_chunk_that_lost_a_row_is_not_committed(rows: list[Row], sink: Fenced) -> None:
     with pytest.raises(UniFaceError, match="5 rows in the plan, but 3 ok and 1 rejected"):
-        commit(sink, unpack_answers(answered(rows), TASK), planned=5, attempt=1)
+        commit(sink, unpack_answers(answered(rows), TASK), planned=5)
     assert not sink.exists(marker_name(3))
     assert not sink.exists(part_name(OK, 3))
 
 
-def test_a_marker_says_what_a_person_would_look_for(rows: list[Row], sink: Folder) -> None:
-    commit(sink, unpack_answers(answered(rows), TASK), planned=4, attempt=1)
+def test_a_marker_says_what_a_person_would_look_for(rows: list[Row], sink: Fenced) -> None:
+    commit(sink, unpack_answers(answered(rows), TASK), planned=4)
     document = json.loads(sink.read(marker_name(3)))
     assert document["chunk"] == 3
     assert document["seconds"] == {"engine": 1.5}

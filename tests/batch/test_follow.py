@@ -18,6 +18,7 @@ from uniface_ray.batch.tally import Tally
 from uniface_ray.batch.view import View
 from uniface_ray.core.config import StorageConfig
 from uniface_ray.core.errors import StoppedError
+from uniface_ray.core.lease import taken
 from uniface_ray.core.storage import Folder
 
 
@@ -31,7 +32,8 @@ def sink(tmp_path: Path) -> Folder:
 
 
 def run(markers: Iterator[Marker], workers: Monitor, course: Course, sink: Folder, asked: Asked) -> None:
-    follow(markers, workers, course, View(Console(quiet=True), 1.0), sink, asked, every_s=0.1)
+    with taken(sink, print) as lease:
+        follow(markers, workers, course, View(Console(quiet=True), 1.0), lease, asked, every_s=0.1)
 
 
 def test_markers_add_up(sink: Folder) -> None:

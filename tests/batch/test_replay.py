@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from uniface_ray.batch.verify import verify
 from uniface_ray.core.compose import compose
 from uniface_ray.core.config import StorageConfig, VerifyConfig
 from uniface_ray.core.errors import UserError
+from uniface_ray.core.fenced import Fenced
 from uniface_ray.core.records import Reject, RejectKind
 from uniface_ray.core.storage import Folder
 from uniface_ray.engine.protocol import Ask, Text
@@ -111,11 +113,11 @@ class DiedError(Exception):
     """The process is gone."""
 
 
-class Dying(Folder):
+class Dying(Fenced):
     """A sink whose process dies before its n-th change."""
 
-    def __init__(self, folder: Folder, changes: int) -> None:
-        super().__init__(folder.uri, folder.storage)
+    def __init__(self, sink: Fenced, changes: int) -> None:
+        super().__init__(sink.uri, sink.storage, sink.token)
         self.left = changes
 
     def _live(self) -> None:
@@ -126,6 +128,10 @@ class Dying(Folder):
     def write(self, name: str, data: bytes) -> None:
         self._live()
         super().write(name, data)
+
+    def create(self, name: str, data: bytes) -> bool:
+        self._live()
+        return super().create(name, data)
 
     def delete(self, name: str) -> None:
         self._live()
@@ -143,13 +149,13 @@ def test_death_between_any_two_changes(
     for number in mended:
         (source / f"{number:02d}.jpg").write_bytes(portraits[number])
     again = run.again().replay()
-    alive, again.plan.sink = again.plan.sink, Dying(sink, changes)
+    alive, again.job = again.job, replace(again.job, sink=Dying(again.job.sink, changes))
     try:
         again.commit(1)
         assert changes == 4, "a commit is four changes: the old marker, two files, the new marker"
     except DiedError:
         assert changes < 4
-    again.plan.sink = alive
+    again.job = alive
     if rescue == "the same task again":
         again.commit(1)
         again.finish(chunks=[])

@@ -26,7 +26,7 @@ def sink(tmp_path: Path) -> Folder:
 def manifest(sink: Folder) -> Manifest:
     """Of a run that is at work."""
     config = compose("caption", ["source.path=faces", f"sink.path={sink.uri}", "run.price_per_replica_hour=2"])
-    manifest = Manifest.open(sink, config, "weights", "float32")
+    manifest = Manifest.open(sink, config, "weights", "float32", attempt=1)
     manifest.write("running", Tally(input=100))
     return manifest
 
@@ -100,7 +100,7 @@ def test_an_attempt_before_it_listed_is_not_told_by_the_progress_of_the_last_one
     heard(sink, ago_s=3000)
     manifest.write("interrupted", Tally(input=100, ok=30))
     config = compose("caption", ["source.path=faces", f"sink.path={sink.uri}"])
-    again = Manifest.open(sink, config, "weights", "float32")
+    again = Manifest.open(sink, config, "weights", "float32", attempt=2)
     again.write("running", Tally(input=100, ok=30))
     assert (status(sink).state, status(sink).owner["attempt"]) == ("running", 2)
 
@@ -117,6 +117,6 @@ def test_the_command(manifest: Manifest, sink: Folder, capsys: pytest.CaptureFix
 
 def test_a_bucket_answers_too(place: Folder) -> None:
     config = compose("caption", ["source.path=faces", f"sink.path={place.uri}"])
-    Manifest.open(place, config, "weights", "float32").write("running", Tally(input=5))
+    Manifest.open(place, config, "weights", "float32", attempt=1).write("running", Tally(input=5))
     reach = [f"storage.{name}={value}" for name, value in place.storage.model_dump(exclude_defaults=True).items()]
     assert status(place, *reach).counts["input"] == 5

@@ -7,6 +7,7 @@ dead run left between the first file and the marker is replaced.
 import hashlib
 import json
 from collections import Counter
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 
@@ -16,7 +17,7 @@ import pyarrow.parquet as pq
 from uniface_ray.batch.chunk import Answered
 from uniface_ray.batch.layout import OK, REJECTED, marker_name, part_name
 from uniface_ray.core.errors import UniFaceError
-from uniface_ray.core.storage import Folder
+from uniface_ray.core.fenced import Fenced
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ class Marker:
         rejects_by_kind: rejected, by `error_kind`.
         files: the output files that have rows.
         seconds: time that each stage took.
-        attempt: of the run that did it.
+        attempt: token of the run that did it (see `core.lease`).
         committed_at: ISO 8601.
         amounts: of what went through it: `read_bytes`, `images`, `tokens`.
     """
@@ -67,18 +68,26 @@ class Marker:
         return cls(**{**values, "files": [OutputFile(**file) for file in values["files"]]})
 
 
-def commit(sink: Folder, chunk: Answered, planned: int, attempt: int) -> Marker:
+def commit(sink: Fenced, chunk: Answered, planned: int) -> Marker:
     """Write a chunk's files and its marker.
+
+    A chunk that has its marker already stays as it is: a worker of the run before may have got there at the last
+    moment, or Ray may have given the chunk to a second worker when it had lost sight of the first.
 
     Args:
         sink: of the run.
         chunk: its output rows.
         planned: rows that the plan has for it.
-        attempt: of this run.
+
+    Returns:
+        The marker that the sink holds now.
 
     Raises:
         UniFaceError: rows came out that did not go in, or the other way round; nothing is written then.
+        SinkInUseError: another run has taken the sink; of this chunk, it has to do again what was not done.
     """
+    with suppress(FileNotFoundError):
+        return Marker.from_json(sink.read(marker_name(chunk.number)))
     parents = chunk.ok["parent_id"].fill_null(-1)
     worked = len(parents.filter(pa.compute.equal(parents, -1))) + len(set(parents.to_pylist()) - {-1})
     if worked + chunk.rejected.num_rows != planned:
@@ -100,19 +109,24 @@ def commit(sink: Folder, chunk: Answered, planned: int, attempt: int) -> Marker:
         rejects_by_kind=dict(Counter(chunk.rejected["error_kind"].to_pylist())),
         files=files,
         seconds={stage: round(seconds, 4) for stage, seconds in chunk.seconds.items()},
-        attempt=attempt,
+        attempt=sink.token,
         committed_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
         amounts=chunk.amounts,
     )
-    sink.write(marker_name(chunk.number), marker.to_json().encode())
+    text = marker.to_json().encode()
+    if not sink.create(marker_name(chunk.number), text):
+        # The run before was still writing its own when this one took over. The files are this one's by now.
+        sink.write(marker_name(chunk.number), text)
     return marker
 
 
-def _put(sink: Folder, name: str, table: pa.Table) -> OutputFile | None:
+def _put(sink: Fenced, name: str, table: pa.Table) -> OutputFile | None:
     if not table.num_rows:
         # An earlier, unfinished try may have had rows here.
         sink.delete(name)
         return None
+    # The attempt in each file makes its bytes this run's own, so that a bucket tells them from an earlier run's.
+    table = table.replace_schema_metadata({"uniface_ray.attempt": str(sink.token)})
     buffer = pa.BufferOutputStream()
     pq.write_table(table, buffer, compression="zstd")
     data = buffer.getvalue().to_pybytes()

@@ -8,7 +8,7 @@ from uniface_ray.batch.interrupts import Asked, InterruptedRunError, interrupts
 from uniface_ray.batch.job import Job
 from uniface_ray.batch.manifest import Manifest
 from uniface_ray.batch.plan import Plan
-from uniface_ray.batch.preflight import check
+from uniface_ray.batch.preflight import Checked, check
 from uniface_ray.batch.replaying import begin, end
 from uniface_ray.batch.reporting import close_run
 from uniface_ray.batch.spreading import rows_of_a_chunk
@@ -16,7 +16,8 @@ from uniface_ray.batch.stages import sink_failed
 from uniface_ray.batch.tally import Tally, read_markers
 from uniface_ray.batch.view import View
 from uniface_ray.core.config import JobConfig, ReplaySettings
-from uniface_ray.core.errors import StoppedError, UniFaceError, UserError
+from uniface_ray.core.errors import SinkInUseError, StoppedError, UniFaceError, UserError
+from uniface_ray.core.lease import Lease, taken
 from uniface_ray.core.progress import RunState
 from uniface_ray.core.storage import Folder
 from uniface_ray.engine.device import local_gpus, resolve_device, resolve_dtype
@@ -69,9 +70,30 @@ def _run(config: JobConfig, view: View, asked: Asked, replay: ReplaySettings | N
     else:
         local_cpus(config)  # to tell of a mistake now, not when Ray starts
     device = _device(config, cluster)
-    checked.sink.make_writable("sink.path")
-    dtype = resolve_dtype(config.engine, device)
-    manifest = Manifest.open(checked.sink, config, checked.model.fingerprint, dtype)
+    if not checked.sink.make_writable("sink.path"):
+        view.note("the sink's server ignores conditional writes: see to it that no other run writes to it meanwhile")
+    with taken(checked.sink, view.note) as lease:
+        return _run_alone(config, checked, device, lease, view, asked, cluster, replay)
+
+
+def _run_alone(
+    config: JobConfig,
+    checked: Checked,
+    device: str,
+    lease: Lease,
+    view: View,
+    asked: Asked,
+    cluster: Cluster | None,
+    replay: ReplaySettings | None,
+) -> RunSummary:
+    """The run, on a sink that is its own."""
+    sink = lease.sink
+    try:
+        dtype = resolve_dtype(config.engine, device)
+        manifest = Manifest.open(sink, config, checked.model.fingerprint, dtype, lease.token)
+    except UserError:
+        lease.release(withdraw=True)
+        raise
     job = Job(
         config,
         checked.source,
@@ -79,20 +101,22 @@ def _run(config: JobConfig, view: View, asked: Asked, replay: ReplaySettings | N
         checked.model.config.magvit_config.image_size,
         device,
         manifest.dtype,
-        manifest.attempt,
+        sink,
     )
     course = Course(Tally(), manifest.attempts[:-1], job.replica_gpus, config.run.price_per_replica_hour)
-    plan = Plan(checked.sink, [])
+    plan = Plan(sink, [])
     try:
-        if manifest.attempt == 1:
+        if len(manifest.attempts) == 1:
             manifest.write("running", course.tally)
         if replay:
             job, plan = begin(job, manifest, course.tally, replay)
         else:
             plan = _planned(job, manifest, course.tally, view)
-        return _finish(job, plan, manifest, course, view, asked, cluster)
+        return _finish(job, plan, manifest, course, view, asked, cluster, lease)
+    except SinkInUseError:
+        raise  # it is another run's to say what became of it
     except BaseException as error:
-        known = sink_failed(checked.sink, error) if isinstance(error, OSError) else error
+        known = sink_failed(sink, error) if isinstance(error, OSError) else error
         _close_failed(job, plan, course, manifest, view, known)
         if known is error:
             raise
@@ -100,7 +124,14 @@ def _run(config: JobConfig, view: View, asked: Asked, replay: ReplaySettings | N
 
 
 def _finish(
-    job: Job, plan: Plan, manifest: Manifest, course: Course, view: View, asked: Asked, cluster: Cluster | None
+    job: Job,
+    plan: Plan,
+    manifest: Manifest,
+    course: Course,
+    view: View,
+    asked: Asked,
+    cluster: Cluster | None,
+    lease: Lease,
 ) -> RunSummary:
     """Do what of the plan is not done."""
     tally, sink = course.tally, manifest.sink
@@ -108,6 +139,7 @@ def _finish(
     if not pending and (manifest.was_done or job.replay):
         what = "there are no such rejected rows" if job.replay else f"nothing new: all {tally.done:,} rows are done"
         view.note(f"{what}, see {sink.uri}")
+        lease.release(withdraw=True)
         return RunSummary("done", tally.counts(), sink.uri, exit_code=0)
     if job.config.run.dry_run:
         view.note(f"dry run: {tally.pending:,} of {tally.input:,} rows, in {len(pending):,} chunks, are to be done")
@@ -116,7 +148,7 @@ def _finish(
         return RunSummary("stopped", tally.counts(), sink.uri, exit_code=0)
     manifest.write("running", tally)
     if pending:
-        _work(job, plan, pending, course, view, sink, asked, cluster)
+        _work(job, plan, pending, course, view, lease, asked, cluster)
     undone = tally.pending_again if job.replay else None
     _recount(tally, sink)
     undone = tally.pending if undone is None else undone
@@ -209,7 +241,7 @@ def _work(
     pending: list[int],
     course: Course,
     view: View,
-    sink: Folder,
+    lease: Lease,
     asked: Asked,
     cluster: Cluster | None,
 ) -> None:
@@ -229,6 +261,6 @@ def _work(
         asked.patient = True
         try:
             markers = pipeline.run(pending)
-            follow(markers, pipeline, course, view, sink, asked, job.config.run.progress_every_s)
+            follow(markers, pipeline, course, view, lease, asked, job.config.run.progress_every_s)
         finally:
             asked.patient = False

@@ -16,9 +16,9 @@ from uniface_ray.batch.tally import Tally
 from uniface_ray.batch.view import View
 from uniface_ray.core.costs import Costs
 from uniface_ray.core.errors import UniFaceError
+from uniface_ray.core.lease import Lease
 from uniface_ray.core.progress import Progress, RateMeter, RunState
 from uniface_ray.core.report_data import Point
-from uniface_ray.core.storage import Folder
 
 _LOOK_EVERY_S = 0.25
 _GRACE_S = 30.0  # for the chunks under way when somebody asks the run to end
@@ -123,7 +123,7 @@ def follow(
     workers: Workers,
     course: Course,
     view: View,
-    sink: Folder,
+    lease: Lease,
     asked: Asked,
     every_s: float,
 ) -> None:
@@ -136,7 +136,7 @@ def follow(
         workers: to stop them, and to see what they do.
         course: is brought up to date.
         view: to show it.
-        sink: for progress.json.
+        lease: of the sink, for progress.json; the run ends where it is lost.
         asked: see `interrupts`.
         every_s: seconds between two writes of progress.json.
     """
@@ -160,15 +160,16 @@ def follow(
         if now_s < next_look_s:
             continue
         next_look_s = now_s + _LOOK_EVERY_S
+        lease.check()
         under_way, busy, up = workers.snapshot()
         course.see(busy, up)
         view.update(course.progress("running"))
         if now_s >= next_write_s:
             next_write_s = now_s + every_s
             try:
-                sink.write(PROGRESS, course.progress("running").to_json().encode())
+                lease.sink.write(PROGRESS, course.progress("running").to_json().encode())
             except OSError as error:
-                raise sink_failed(sink, error) from error
+                raise sink_failed(lease.sink, error) from error
         if asked.number is None:
             continue
         if stop_at_s is None:

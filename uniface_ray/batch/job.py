@@ -6,6 +6,7 @@ import pyarrow as pa
 
 from uniface_ray.batch.replay import Replay
 from uniface_ray.core.config import JobConfig
+from uniface_ray.core.fenced import Fenced
 from uniface_ray.data.slices import Source
 
 
@@ -20,7 +21,7 @@ class Job:
         image_size: side in pixels of what the model takes.
         device: torch device of the replicas.
         dtype: of the replicas.
-        attempt: 1 for the first run on this sink, then counting up; stands in every marker.
+        sink: to write through, with the token of this run's lease.
         replay: only these rejected rows are done, again; None for whole chunks.
     """
 
@@ -30,7 +31,7 @@ class Job:
     image_size: int
     device: str
     dtype: str
-    attempt: int
+    sink: Fenced
     replay: Replay | None = None
 
     @property

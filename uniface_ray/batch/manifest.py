@@ -14,15 +14,13 @@ from uniface_ray.batch.layout import CHECKPOINT, MANIFEST, PROGRESS, is_marker
 from uniface_ray.batch.tally import Tally
 from uniface_ray.core.config import JobConfig
 from uniface_ray.core.costs import Costs
-from uniface_ray.core.errors import SinkInUseError, UserError
+from uniface_ray.core.errors import UserError
 from uniface_ray.core.progress import RunState
 from uniface_ray.core.storage import Folder, absolute
 from uniface_ray.core.version import __version__
 
 REDACTED = "(set)"
 _SECRETS = ("access_key", "secret_key", "session_token")
-# A run on another machine is taken for dead after this silence; progress.json is rewritten every few seconds.
-_SILENT_S = 60.0
 _LIBRARIES = ("ray", "torch", "transformers", "pyarrow")
 
 
@@ -63,7 +61,7 @@ class Manifest:
     was_done: bool = False
 
     @classmethod
-    def open(cls, sink: Folder, config: JobConfig, weights: str, dtype: str) -> "Manifest":
+    def open(cls, sink: Folder, config: JobConfig, weights: str, dtype: str, attempt: int) -> "Manifest":
         """The sink's manifest with one more attempt, or a new one.
 
         Args:
@@ -71,10 +69,10 @@ class Manifest:
             config: of the run.
             weights: fingerprint of the model.
             dtype: that `engine.dtype=auto` means here and now.
+            attempt: token of the run's lease.
 
         Raises:
             UserError: the sink holds another run's output; the message says what differs.
-            SinkInUseError: another run is writing to it.
         """
         document = load_document(sink)
         has_rows = any(is_marker(entry.name) for entry in sink.list(CHECKPOINT))
@@ -82,7 +80,6 @@ class Manifest:
             dtype = document["identity"]["engine.dtype"]
         identity = identity_of(config, weights, dtype)
         if document:
-            _check_free(document, sink)
             # Until there are rows, another precision (say, of a dry run on another machine) does no harm.
             ignored = set() if has_rows else {"engine.dtype"}
             _check_same(document["identity"], identity, sink, ignored)
@@ -92,7 +89,7 @@ class Manifest:
                 "Put the manifest back, or use another sink.path"
             )
         earlier = _earlier(sink, document)
-        attempts = [*earlier, _attempt(len(earlier) + 1)]
+        attempts = [*earlier, _attempt(attempt)]
         return cls(
             sink,
             identity,
@@ -106,7 +103,7 @@ class Manifest:
 
     @property
     def attempt(self) -> int:
-        """Number of this attempt, from 1."""
+        """Number of this attempt: the token of its lease, higher than those before."""
         return int(self.attempts[-1]["attempt"])
 
     def write(self, state: RunState, tally: Tally, **about_attempt: Any) -> None:
@@ -190,38 +187,6 @@ def load_document(sink: Folder) -> dict[str, Any]:
     except ValueError as error:
         raise UserError(f"{MANIFEST} in {sink.uri!r} is not JSON ({error}): use another sink.path") from error
     return document
-
-
-def _check_free(document: dict[str, Any], sink: Folder) -> None:
-    """Refuse a sink whose last run is alive: its process on this machine, or signs of life from another one."""
-    last = document["attempts"][-1]
-    if last["state"] != "running" or (last["host"], last["pid"]) == (socket.gethostname(), os.getpid()):
-        return
-    if last["host"] == socket.gethostname():
-        alive = _is_alive(last["pid"])
-    else:
-        alive = _silence_s(sink, last["updated_at"]) < _SILENT_S
-    if alive:
-        raise SinkInUseError(
-            f"sink.path is {sink.uri!r}, to which process {last['pid']} on {last['host']} is writing since "
-            f"{last['started_at']}: wait for it or end it, or use another sink.path"
-        )
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-def _silence_s(sink: Folder, updated_at: str) -> float:
-    """Seconds since a run on another machine was last heard of."""
-    updated_at = max(updated_at, load_progress(sink).get("updated_at", updated_at))
-    return (datetime.now(UTC) - datetime.fromisoformat(updated_at)).total_seconds()
 
 
 def _check_same(old: dict[str, Any], new: dict[str, Any], sink: Folder, ignored: set[str]) -> None:

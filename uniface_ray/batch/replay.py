@@ -21,6 +21,7 @@ from uniface_ray.batch.commit import Marker, commit
 from uniface_ray.batch.layout import OK, REJECTED, marker_name, part_name
 from uniface_ray.batch.tally import Tally
 from uniface_ray.core.errors import UserError
+from uniface_ray.core.fenced import Fenced
 from uniface_ray.core.records import RejectKind, Row, row_id_of
 from uniface_ray.core.storage import Folder
 from uniface_ray.data.slices import Slice, Source
@@ -92,7 +93,7 @@ def read_again(source: Source, slices: Sequence[Slice], wanted: pa.Table) -> lis
     return [row for row in source.read(needed) if row.ref.row_id in ids]
 
 
-def commit_again(sink: Folder, answered: Answered, planned: int, attempt: int) -> Marker:
+def commit_again(sink: Fenced, answered: Answered, planned: int) -> Marker:
     """Commit a chunk of which `answered` holds the rows that were done again; whatever else is in it stays.
 
     A second call with the same answers (Ray repeats a task whose worker is gone) gives the same files.
@@ -100,7 +101,7 @@ def commit_again(sink: Folder, answered: Answered, planned: int, attempt: int) -
     done: Marker | None = None
     with suppress(FileNotFoundError):
         done = Marker.from_json(sink.read(marker_name(answered.number)))
-        if done.attempt == attempt:
+        if done.attempt == sink.token:
             return done
     ok, rejected = _part(sink, OK, answered.number), _part(sink, REJECTED, answered.number)
     again = pa.array([*_parents(answered.ok), *answered.rejected["row_id"].to_pylist()], pa.int64())
@@ -112,7 +113,7 @@ def commit_again(sink: Folder, answered: Answered, planned: int, attempt: int) -
         amounts=_sum(answered.amounts, done.amounts if done else {}),
     )
     sink.delete(marker_name(answered.number))
-    return commit(sink, merged, planned, attempt)
+    return commit(sink, merged, planned)
 
 
 def _beside(old: pa.Table | None, new: pa.Table, again: pa.Array) -> pa.Table:

@@ -143,11 +143,11 @@ def commit_chunk(job: Job, plan: PlanIndex, payload: pa.Buffer | bytes, metrics:
     answered = unpack_answers(payload, task)
     try:
         if task.files:
-            write_files(plan.sink, answered.ok["file"].to_pylist(), answered.ok[task.image_column])
+            write_files(job.sink, answered.ok["file"].to_pylist(), answered.ok[task.image_column])
         put = commit_again if job.replay else commit
-        marker = put(plan.sink, answered, plan.rows(answered.number), job.attempt)
+        marker = put(job.sink, answered, plan.rows(answered.number))
     except OSError as error:
-        raise sink_failed(plan.sink, error) from error
+        raise sink_failed(job.sink, error) from error
     if metrics:
         count_chunk(metrics, _numbers(answered))
     return marker

@@ -1,9 +1,12 @@
 """Files of a local disk, by absolute path."""
 
+import errno
+import fcntl
 import os
 import stat
+import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -23,20 +26,54 @@ class Disk:
 
     def write(self, path: str, data: bytes) -> None:
         """Whole or not at all: a temporary file beside the target, flushed to the disk, renamed over it."""
-        folder = os.path.dirname(path)
-        os.makedirs(folder, exist_ok=True)
-        temporary = os.path.join(folder, f"{_TEMPORARY}{uuid4().hex}")
-        try:
-            with open(temporary, "xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
+        with _temporary(path, data) as temporary:
             os.replace(temporary, path)
-        except BaseException:
-            with suppress(OSError):
-                os.unlink(temporary)
-            raise
-        _sync_folder(folder)
+
+    def create(self, path: str, data: bytes) -> bool:
+        """The same, only where there is no file yet; False where there is one of other content.
+
+        A hard link is atomic on NFS too. Where there are none (FAT, some network drives), two processes that create
+        the same file within milliseconds may both succeed.
+        """
+        with _temporary(path, data) as temporary:
+            try:
+                os.link(temporary, path)
+            except FileExistsError:
+                return self.read(path) == data
+            except OSError as error:
+                if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK):
+                    raise
+                if os.path.exists(path):
+                    return self.read(path) == data
+                os.replace(temporary, path)
+        return True
+
+    def version(self, path: str) -> str | None:
+        """None where there is no such file. Whoever must not lose a race holds `locked` over look and write."""
+        return "" if os.path.exists(path) else None
+
+    def write_over(self, path: str, data: bytes, version: str | None) -> bool:
+        """Write: see `version`."""
+        self.write(path, data)
+        return True
+
+    @contextmanager
+    def locked(self, path: str, alone: bool, patience_s: float) -> Iterator[None]:
+        """Hold the file `path` (made where it is not there), with others or alone; it is free when its process dies.
+
+        Where a filesystem knows no locks, nothing is held.
+
+        Raises:
+            TimeoutError: others did not let go.
+        """
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            with _without_locks():
+                _wait_for_lock(handle, fcntl.LOCK_EX if alone else fcntl.LOCK_SH, path, patience_s)
+            yield
+        finally:
+            os.close(handle)
 
     def size(self, path: str) -> int | None:
         """Bytes of a regular file; None where there is no such file."""
@@ -92,6 +129,45 @@ def _walk(path: str, inside: str, recursive: bool, seen: set[tuple[int, int]]) -
             continue
         if stat.S_ISREG(file.st_mode) or stat.S_ISLNK(file.st_mode):
             yield inside + name, file.st_size if stat.S_ISREG(file.st_mode) else 0, file.st_mtime
+
+
+@contextmanager
+def _temporary(path: str, data: bytes) -> Iterator[str]:
+    """A file with this content beside `path`, on the disk for good; what is done with it then is so too."""
+    folder = os.path.dirname(path)
+    os.makedirs(folder, exist_ok=True)
+    temporary = os.path.join(folder, f"{_TEMPORARY}{uuid4().hex}")
+    try:
+        with open(temporary, "xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        yield temporary
+        _sync_folder(folder)
+    finally:
+        with suppress(OSError):
+            os.unlink(temporary)
+
+
+@contextmanager
+def _without_locks() -> Iterator[None]:
+    """Go on where the filesystem knows no locks."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL):
+            raise
+
+
+def _wait_for_lock(handle: int, kind: int, path: str, patience_s: float) -> None:
+    give_up_s = time.monotonic() + patience_s
+    while True:
+        try:
+            return fcntl.flock(handle, kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > give_up_s:
+                raise TimeoutError(errno.ETIMEDOUT, f"{path} is locked by another process", path) from None
+        time.sleep(0.02)
 
 
 def _stat(path: str) -> os.stat_result | None:

@@ -12,6 +12,7 @@ from pyarrow import fs
 
 from uniface_ray.core.config import StorageConfig
 from uniface_ray.core.errors import UserError
+from uniface_ray.core.s3_conditional import put_if, version_of
 from uniface_ray.core.s3_listing import list_objects
 
 
@@ -33,6 +34,18 @@ class Bucket:
         """Whole or not at all: one PUT up to 10 MB, a multipart upload (seen only once complete) above."""
         with self.filesystem.open_output_stream(path) as file:
             file.write(data)
+
+    def create(self, path: str, data: bytes) -> bool:
+        """The same, only where there is no object yet; False where there is one of other content."""
+        return self.write_over(path, data, None) or self.read(path) == data
+
+    def version(self, path: str) -> str | None:
+        """What changes with an object's content (its ETag); None where there is no object."""
+        return version_of(self.storage, self.endpoint, self.region, path)
+
+    def write_over(self, path: str, data: bytes, version: str | None) -> bool:
+        """Write where the object is still as it was at `version`; False where it is not."""
+        return put_if(self.storage, self.endpoint, self.region, path, data, version)
 
     def size(self, path: str) -> int | None:
         """Bytes of an object; None where there is none."""

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
@@ -19,6 +20,7 @@ _S3 = "s3://"
 _PACKAGE = Path(__file__).resolve().parents[1]
 # A server that is not there should be told in seconds, not after all the patience that a running job has.
 _CHECK_ATTEMPTS = 2
+_LOCK_PATIENCE_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,14 @@ class Folder:
         """Put a file in place, whole or not at all, over what was there; makes the folders above it."""
         self._files.write(self._path(name), data)
 
+    def create(self, name: str, data: bytes) -> bool:
+        """Put a file in place only where there is none: of several processes that try, one succeeds.
+
+        Returns:
+            Whether the file holds `data` now; False where it was there with another content.
+        """
+        return self._files.create(self._path(name), data)
+
     def size(self, name: str) -> int | None:
         """Bytes of a file; None where there is no such file."""
         return self._files.size(self._path(name))
@@ -114,6 +124,16 @@ class Folder:
         except FileNotFoundError:
             return
 
+    @contextmanager
+    def locked(self, name: str, alone: bool = False) -> Iterator[None]:
+        """Hold a lock file, with others or alone. Only on a disk: a bucket has none, and nothing is held there.
+
+        Raises:
+            TimeoutError: others did not let go of it in half a minute.
+        """
+        with Disk().locked(self._path(name), alone, _LOCK_PATIENCE_S) if self.is_local else nullcontext():
+            yield
+
     def open_input(self, name: str) -> pa.NativeFile:
         """Open a file for reading at any position."""
         return self._files.open_input(self._path(name))
@@ -131,11 +151,14 @@ class Folder:
             except OSError as error:
                 raise explain(error, setting, self.uri) from error
 
-    def make_writable(self, setting: str) -> None:
+    def make_writable(self, setting: str) -> bool:
         """Make the folder, and prove that it can be written to by a file that is written and removed again.
 
         Args:
             setting: that gave the path, for the message.
+
+        Returns:
+            Whether the storage keeps two processes from creating the same file.
 
         Raises:
             UserError: it cannot be made or written, no such bucket, credentials refused, no answer.
@@ -143,10 +166,11 @@ class Folder:
         self.check(setting)
         probe = f".probe-{uuid4().hex}"
         try:
-            self.write(probe, b"")
+            exclusive = self.create(probe, b"one") and not self.create(probe, b"another")
             self.delete(probe)
         except OSError as error:
             raise explain(error, setting, self.uri) from error
+        return exclusive
 
     @property
     def _files(self) -> Disk | Bucket:
