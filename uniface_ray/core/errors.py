@@ -23,3 +23,7 @@ class SinkInUseError(UniFaceError):
     """Another run is writing to the sink."""
 
     exit_code = 4
+
+
+class BrokenProcessError(UniFaceError):
+    """This process can do nothing more (say, its GPU has failed); a new one may."""

@@ -1,0 +1,169 @@
+"""Chunks with rows that end the process which works on them, without Ray."""
+
+import ctypes
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from uniface_ray.batch.chunk import Chunk, pack_rows, unpack_rows
+from uniface_ray.batch.supervisor import Supervisor
+from uniface_ray.core.child import Beat, Handler
+from uniface_ray.core.errors import UniFaceError, UserError
+from uniface_ray.core.records import RejectKind, Row, RowRef
+
+NONE = pa.schema([])
+
+
+def worker(tells: bool, memory: int, notes: str) -> Handler:
+    """A stage that does what a row's `uri` says; `memory` rows at a time fit, then the system kills it."""
+    with Path(notes).open("a") as file:
+        file.write("start\n")
+
+    def handle(payload: bytes, beat: Beat) -> bytes:
+        chunk = unpack_rows(payload, 4)
+        if len(chunk.rows) > memory:
+            os.kill(os.getpid(), signal.SIGKILL)
+        for row in chunk.rows:
+            if not row.reject:
+                do(row.ref.uri)
+                row.data = b"done"
+            if tells:
+                beat()
+        return pack_rows(chunk, NONE, 4)
+
+    return handle
+
+
+def do(what: str) -> None:
+    match what.partition(" ")[0]:
+        case "segfault":
+            ctypes.string_at(0)
+        case "exit":
+            os._exit(9)
+        case "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "hang":
+            ctypes.PyDLL("libc.so.6").sleep(600)
+        case "once":  # ends the first process that meets it only
+            path = Path(what.partition(" ")[2])
+            if not path.exists():
+                path.write_text("")
+                os._exit(1)
+        case "error":
+            raise UserError("the stage's own error")
+
+
+@pytest.fixture
+def notes(tmp_path: Path) -> Path:
+    return tmp_path / "notes"
+
+
+@pytest.fixture(params=[True, False], ids=["tells", "silent"])
+def supervisor(request: pytest.FixtureRequest, notes: Path) -> Iterator[Supervisor]:
+    one = Supervisor("decode", worker, (request.param, 1000, str(notes)), 60.0, 100, tells=request.param)
+    yield one
+    one.close()
+
+
+def chunk_of(uris: list[str]) -> bytes:
+    return pack_rows(Chunk(7, [Row(RowRef(i, uri)) for i, uri in enumerate(uris)], {"read": 1.0}), NONE, 4)
+
+
+def outcome(supervisor: Supervisor, uris: list[str]) -> list[Row]:
+    """The rows, after it was checked that none is missing, doubled or moved."""
+    answer = unpack_rows(supervisor.answer(chunk_of(uris)), 4)
+    assert answer.number == 7
+    assert [(row.ref.row_id, row.ref.uri) for row in answer.rows] == list(enumerate(uris))
+    assert all((row.data == b"done") != bool(row.reject) for row in answer.rows)
+    return answer.rows
+
+
+def test_nothing_happens(supervisor: Supervisor, notes: Path) -> None:
+    for _ in range(3):
+        assert not any(row.reject for row in outcome(supervisor, ["fine"] * 9))
+    assert notes.read_text() == "start\n"
+
+
+@pytest.mark.parametrize(
+    ("what", "kind", "told"),
+    [
+        ("segfault", RejectKind.CRASHED, "SIGSEGV"),
+        ("exit", RejectKind.CRASHED, "code 9"),
+        ("kill", RejectKind.CRASHED, "SIGKILL"),
+        ("hang", RejectKind.TIMEOUT, "no progress for 3 s"),
+    ],
+)
+def test_a_row_that_ends_the_process_is_found_and_costs_no_other(
+    supervisor: Supervisor, what: str, kind: RejectKind, told: str
+) -> None:
+    outcome(supervisor, ["fine"])
+    supervisor.timeout_s = 3.0 if what == "hang" else 60.0
+    rows = outcome(supervisor, ["fine", "fine", what, "fine"])
+    assert [row.ref.row_id for row in rows if row.reject] == [2]
+    reject = rows[2].reject
+    assert reject
+    assert (reject.kind, reject.stage) == (kind, "decode")
+    assert told in reject.message
+    assert reject.attempts >= 2
+
+
+def test_several_of_them(supervisor: Supervisor) -> None:
+    rows = outcome(supervisor, ["fine", "segfault", "exit", "fine", "fine", "kill", "fine", "segfault"])
+    assert [row.ref.row_id for row in rows if row.reject] == [1, 2, 5, 7]
+
+
+def test_a_process_that_ends_by_chance_costs_no_row(supervisor: Supervisor, tmp_path: Path) -> None:
+    rows = outcome(supervisor, ["fine"] * 3 + [f"once {tmp_path / 'mark'}"] + ["fine"])
+    assert not any(row.reject for row in rows)
+    assert not any(row.reject for row in outcome(supervisor, [f"once {tmp_path / 'another'}"]))
+
+
+def test_a_stage_that_tells_of_its_rows_restarts_twice_for_one(notes: Path) -> None:
+    supervisor = Supervisor("decode", worker, (True, 1000, str(notes)), 60.0, tells=True)
+    outcome(supervisor, ["fine"] * 50 + ["segfault"] + ["fine"] * 13)
+    assert notes.read_text().count("start") == 3
+    supervisor.close()
+
+
+def test_an_error_of_the_stage_comes_out(supervisor: Supervisor) -> None:
+    with pytest.raises(UserError, match="the stage's own error"):
+        outcome(supervisor, ["fine", "error"])
+    outcome(supervisor, ["fine"])
+
+
+def test_a_process_that_no_row_can_get_past_ends_the_run(supervisor: Supervisor) -> None:
+    with pytest.raises(UniFaceError, match=r"so it is not the rows: .*SIGSEGV"):
+        supervisor.answer(chunk_of(["segfault"] * 16))
+
+
+def no_start() -> Handler:
+    os._exit(5)
+
+
+def test_a_process_that_cannot_start_ends_the_run() -> None:
+    with pytest.raises(UniFaceError, match=r"cannot start, 3 times in a row: .*code 5"):
+        Supervisor("engine", no_start, (), 1.0).start()
+
+
+def test_the_size_that_fits_into_memory_is_remembered(notes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kills = iter(range(100))  # the kernel counts one more at every look
+    monkeypatch.setattr("uniface_ray.core.child._oom_kills", lambda: next(kills))
+    supervisor = Supervisor("engine", worker, (False, 4, str(notes)), 30.0, 100)
+    assert not any(row.reject for row in outcome(supervisor, ["fine"] * 16))
+    assert supervisor.most_rows == 4
+    starts = notes.read_text().count("start")
+    assert not any(row.reject for row in outcome(supervisor, ["fine"] * 16))
+    assert notes.read_text().count("start") == starts
+    supervisor.close()
+
+
+def test_after_a_hang_halves_get_no_more_than_they_need(notes: Path) -> None:
+    supervisor = Supervisor("engine", worker, (False, 1000, str(notes)), 60.0, 4)
+    outcome(supervisor, ["fine"] * 4)
+    assert supervisor._patience_s(8, ended=0) == 120
+    assert supervisor._patience_s(8, ended=1) < 60
+    supervisor.close()

@@ -1,0 +1,144 @@
+"""A child process that crashes, hangs and fails, as its parent sees it."""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from uniface_ray.core.child import Beat, Child, EndedError, Handler
+from uniface_ray.core.errors import BrokenProcessError, UserError
+
+LIBC = "libc.so.6"
+
+
+def misbehave(what: bytes, beat: Beat) -> bytes:
+    """Do what the payload says."""
+    match what:
+        case b"segfault":
+            ctypes.string_at(0)
+        case b"exit":
+            os._exit(7)
+        case b"leave":
+            sys.exit(3)
+        case b"kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case b"sleep":
+            time.sleep(600)
+        case b"hang":  # PyDLL keeps the GIL: no other thread of this process runs any more
+            ctypes.PyDLL(LIBC).sleep(600)
+        case b"broken":
+            raise BrokenProcessError("the device failed")
+        case b"raise":
+            raise UserError("not like this")
+        case b"slow":
+            for _ in range(8):
+                time.sleep(0.5)
+                beat()
+    return bytes(reversed(what))
+
+
+def handler() -> Handler:
+    return misbehave
+
+
+def bad_start(how: str) -> Handler:
+    if how == "raise":
+        raise UserError("no such weights")
+    misbehave(how.encode(), lambda: None)
+    raise AssertionError
+
+
+@pytest.fixture
+def child() -> Iterator[Child]:
+    one = Child(handler, (), 60)
+    yield one
+    one.close()
+
+
+def test_it_answers(child: Child) -> None:
+    assert child.call(b"abc", 60) == b"cba"
+    assert child.call(memoryview(b"x" * 5_000_000), 60) == b"x" * 5_000_000
+    assert child.call(b"", 60) == b""
+
+
+def test_an_error_in_it_comes_out_and_ends_nothing(child: Child) -> None:
+    with pytest.raises(UserError, match="not like this"):
+        child.call(b"raise", 60)
+    assert child.call(b"abc", 60) == b"cba"
+
+
+@pytest.mark.parametrize(
+    ("what", "told"),
+    [
+        (b"segfault", "SIGSEGV"),
+        (b"kill", "SIGKILL"),
+        (b"exit", "code 7"),
+        (b"leave", "code 3"),
+        (b"broken", "the device failed"),
+    ],
+)
+def test_its_end_is_told(child: Child, what: bytes, told: str) -> None:
+    with pytest.raises(EndedError, match=told) as caught:
+        child.call(what, 60)
+    assert not caught.value.late
+    assert not Path(f"/proc/{child.pid}").exists()
+
+
+@pytest.mark.parametrize("what", [b"sleep", b"hang"])
+def test_silence_is_its_end(child: Child, what: bytes) -> None:
+    with pytest.raises(EndedError, match=r"no progress for 0\.5 s") as caught:
+        child.call(what, 0.5)
+    assert caught.value.late
+
+
+def test_progress_is_no_silence(child: Child) -> None:
+    assert child.call(b"slow", 3) == b"wols"
+
+
+def test_one_that_is_stopped_does_not_stop_its_parent(child: Child) -> None:
+    os.kill(child.pid, signal.SIGSTOP)
+    with pytest.raises(EndedError):
+        child.call(b"x" * 5_000_000, 0.5)  # more than the pipe takes: the parent waits in its write
+
+
+@pytest.mark.parametrize(
+    ("how", "error", "told"),
+    [("raise", UserError, "no such weights"), ("kill", EndedError, "SIGKILL"), ("sleep", EndedError, "no progress")],
+)
+def test_a_start_that_fails(how: str, error: type[Exception], told: str) -> None:
+    with pytest.raises(error, match=told):
+        Child(bad_start, (how,), 20 if how != "sleep" else 2)
+
+
+def eventually(condition: Callable[[], bool]) -> bool:
+    return any(condition() or time.sleep(0.05) for _ in range(400))
+
+
+@pytest.mark.parametrize("what", ["idle", "hang"])
+def test_it_does_not_outlive_its_parent(what: str) -> None:
+    """Whatever it does, and however the parent ends."""
+    program = f"""
+import threading, time
+from tests.core.test_child import Child, handler
+child = Child(handler, (), 60)
+print(child.pid, flush=True)
+if {what!r} == "hang":
+    threading.Thread(target=child.call, args=(b"hang", 600), daemon=True).start()
+time.sleep(600)
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]
+    ) as parent:
+        assert parent.stdout
+        pid = int(parent.stdout.readline())
+        time.sleep(0.2)
+        parent.kill()
+    assert eventually(
+        lambda: not Path(f"/proc/{pid}").exists() or "\nState:\tZ" in Path(f"/proc/{pid}/status").read_text()
+    )

@@ -1,0 +1,139 @@
+"""A stage in a child process: rows that crash or hang it are found, and cost no other row.
+
+When the child ends in the middle of a chunk, a new one does the chunk's halves, and so on down to the row that ends a
+child on its own: that row is rejected. A stage that tells of every row (`beat`) needs no halving: the row is known.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from uniface_ray.batch.pieces import cut, join, rejected, rows_in
+from uniface_ray.core.child import Child, EndedError, Handler
+from uniface_ray.core.errors import UniFaceError
+from uniface_ray.core.records import Reject, RejectKind
+
+_START_S = 1800.0  # large weights come from far
+_STARTS = 3
+# Rows in a row that end the child, with none in between that does not: then it is not the rows. A stage that has never
+# done a row gets less of a chance than one that has.
+_CULPRITS_AT_FIRST = 3
+_CULPRITS = 10
+# After a hang, retries get this many times what the slowest batch took, rather than all of `timeout_s` at each halving.
+_HASTE = 20
+_LEAST_S = 10.0
+
+
+@dataclass(slots=True)
+class Supervisor:
+    """Answers chunks in a child process. The child starts with the first chunk, or by `start`.
+
+    Attributes:
+        stage: for rejects.
+        factory: makes the handler in the child (see `core.child`).
+        arguments: of it.
+        timeout_s: seconds without progress that a batch may take.
+        batch_rows: rows of a batch.
+        tells: the handler beats once for every row it has done.
+    """
+
+    stage: str
+    factory: Callable[..., Handler]
+    arguments: tuple[Any, ...]
+    timeout_s: float
+    batch_rows: int = 1
+    tells: bool = False
+    most_rows: int | None = field(default=None, init=False)
+    """What fitted into memory, once more did not."""
+    _child: Child | None = field(default=None, init=False)
+    _slowest_s: float | None = field(default=None, init=False)
+    _culprits: int = field(default=0, init=False)
+
+    def start(self) -> Child:
+        """The child, ready.
+
+        Raises:
+            UniFaceError: it cannot start.
+        """
+        for attempt in range(_STARTS):
+            if self._child is None:
+                try:
+                    self._child = Child(self.factory, self.arguments, _START_S)
+                except EndedError as error:
+                    if attempt == _STARTS - 1:
+                        raise UniFaceError(
+                            f"the process of the {self.stage} stage cannot start, {_STARTS} times in a row: {error}. "
+                            "Is there enough memory for it? The worker's log tells more"
+                        ) from error
+                    time.sleep(1)
+        assert self._child
+        return self._child
+
+    def answer(self, payload: Any) -> bytes:
+        """What the handler makes of a chunk, all rows in their order.
+
+        Raises:
+            UniFaceError: the child cannot start, or rows are not what ends it.
+            Exception: what the handler raised.
+        """
+        return self._answer(payload, ended=0)
+
+    def close(self) -> None:
+        """End the child."""
+        if self._child:
+            self._child.close()
+            self._child = None
+
+    def _answer(self, payload: Any, ended: int) -> bytes:
+        """Args: rows, and how often they were in a child that ended."""
+        rows = rows_in(payload)
+        if self.most_rows and rows > self.most_rows:
+            return self._answer_pieces(payload, range(self.most_rows, rows, self.most_rows), ended)
+        child, began_s = self.start(), time.monotonic()
+        try:
+            answer = child.call(payload, self._patience_s(rows, ended))
+        except EndedError as error:
+            self._child = None
+            if error.out_of_memory and rows > 1:
+                self.most_rows = rows // 2
+            if rows > 1:
+                return self._answer_pieces(payload, self._cuts(rows, error), ended + 1)
+            if not ended:
+                return self._answer(payload, ended + 1)
+            return self._reject(payload, error, ended + 1)
+        took_s = (time.monotonic() - began_s) / self._batches(rows)
+        self._slowest_s = max(self._slowest_s or 0.0, took_s)
+        self._culprits = 0
+        return answer
+
+    def _answer_pieces(self, payload: Any, cuts: "range | list[int]", ended: int) -> bytes:
+        return join([self._answer(piece, ended) for piece in cut(payload, cuts)])
+
+    def _cuts(self, rows: int, error: EndedError) -> list[int]:
+        if self.tells and error.beats < rows:
+            return sorted({error.beats, error.beats + 1} - {0, rows})
+        return [rows // 2]
+
+    def _reject(self, payload: Any, error: EndedError, attempts: int) -> bytes:
+        self._culprits += 1
+        most = _CULPRITS if self._slowest_s else _CULPRITS_AT_FIRST
+        if self._culprits >= most:
+            raise UniFaceError(
+                f"the process of the {self.stage} stage ended with each of {most} rows one after the other, "
+                f"so it is not the rows: {error}"
+            )
+        kind = RejectKind.TIMEOUT if error.late else RejectKind.CRASHED
+        kind = RejectKind.OUT_OF_MEMORY if error.out_of_memory else kind
+        # Only to bring it into its output's form: a rejected row is passed on as it is.
+        return self.start().call(rejected(payload, Reject(kind, str(error), self.stage, attempts)), _START_S)
+
+    def _batches(self, rows: int) -> int:
+        return 1 if self.tells else math.ceil(rows / self.batch_rows)
+
+    def _patience_s(self, rows: int, ended: int) -> float:
+        most_s = self.timeout_s
+        if ended and self._slowest_s is not None and not self.tells:
+            most_s = min(most_s, max(_LEAST_S, _HASTE * self._slowest_s))
+        return most_s * self._batches(rows)

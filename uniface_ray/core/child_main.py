@@ -1,0 +1,67 @@
+"""The child's side of `child`: `python -m uniface_ray.core.child_main <socket> <pipe>`, by file descriptor."""
+
+import fcntl
+import os
+import pickle
+import select
+import signal
+import sys
+import threading
+import traceback
+from multiprocessing.connection import Connection
+
+from uniface_ray.core.child import ANSWER, BEAT, BROKEN, RAISED, READY, as_raised
+from uniface_ray.core.errors import BrokenProcessError
+
+
+def main(descriptor: int, life: int) -> None:
+    """Answer payloads until the parent is gone."""
+    # Who ends a run sends SIGINT to all its processes; what is under way is to be finished, and the parent decides.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _end_with_parent(life)
+    pipe = Connection(descriptor)
+    try:
+        factory, arguments = pickle.loads(pipe.recv_bytes())
+        handle = factory(*arguments)
+    except EOFError:
+        return
+    except Exception as error:
+        _send(pipe, RAISED, as_raised(error))
+        return
+    _send(pipe, READY, b"")
+    while True:
+        try:
+            payload = pipe.recv_bytes()
+        except EOFError:
+            return
+        try:
+            answer = handle(payload, lambda: pipe.send_bytes(BEAT))
+        except BrokenProcessError as error:
+            _send(pipe, BROKEN, str(error).encode())
+            return
+        except Exception as error:
+            traceback.print_exc()  # for the worker's log: what travels has no trace
+            _send(pipe, RAISED, as_raised(error))
+        else:
+            _send(pipe, ANSWER, answer)
+
+
+def _send(pipe: Connection, kind: bytes, content: bytes) -> None:
+    pipe.send_bytes(kind)
+    pipe.send_bytes(content)
+
+
+def _end_with_parent(life: int) -> None:
+    """Die when the parent does, and with it the other end of the pipe `life`: even in C code that never returns."""
+    if hasattr(fcntl, "F_SETSIG"):  # Linux: the kernel itself sends SIGKILL when the other end closes
+        fcntl.fcntl(life, fcntl.F_SETOWN, os.getpid())
+        fcntl.fcntl(life, fcntl.F_SETSIG, signal.SIGKILL)
+        fcntl.fcntl(life, fcntl.F_SETFL, fcntl.fcntl(life, fcntl.F_GETFL) | os.O_ASYNC)
+        if select.select([life], [], [], 0)[0]:  # it has closed already
+            os.kill(os.getpid(), signal.SIGKILL)
+    else:
+        threading.Thread(target=lambda: os.read(life, 1) or os._exit(1), daemon=True).start()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]))
