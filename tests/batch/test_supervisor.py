@@ -33,7 +33,7 @@ def worker(tells: bool, memory: int, notes: str) -> Handler:
                 row.data = b"done"
             if tells:
                 beat()
-        return pack_rows(chunk, NONE, 4)
+        return pack_rows(chunk, NONE, NONE)
 
     return handle
 
@@ -70,7 +70,7 @@ def supervisor(request: pytest.FixtureRequest, notes: Path) -> Iterator[Supervis
 
 
 def chunk_of(uris: list[str]) -> bytes:
-    return pack_rows(Chunk(7, [Row(RowRef(i, uri)) for i, uri in enumerate(uris)], {"read": 1.0}), NONE, 4)
+    return pack_rows(Chunk(7, [Row(RowRef(i, uri)) for i, uri in enumerate(uris)], {"read": 1.0}), NONE, NONE)
 
 
 def outcome(supervisor: Supervisor, uris: list[str]) -> list[Row]:
