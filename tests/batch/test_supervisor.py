@@ -1,60 +1,19 @@
 """Chunks with rows that end the process which works on them, without Ray."""
 
-import ctypes
-import os
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
+from tests.odd_worker import bad_start
+from tests.odd_worker import rows as odd_rows
 from uniface_ray.batch.chunk import Chunk, pack_rows, unpack_rows
 from uniface_ray.batch.supervisor import Supervisor
-from uniface_ray.core.child import Beat, Handler
 from uniface_ray.core.errors import UniFaceError, UserError
 from uniface_ray.core.records import RejectKind, Row, RowRef
 
 NONE = pa.schema([])
-
-
-def worker(tells: bool, memory: int, notes: str) -> Handler:
-    """A stage that does what a row's `uri` says; `memory` rows at a time fit, then the system kills it."""
-    with Path(notes).open("a") as file:
-        file.write("start\n")
-
-    def handle(payload: bytes, beat: Beat) -> bytes:
-        chunk = unpack_rows(payload, 4)
-        if len(chunk.rows) > memory:
-            os.kill(os.getpid(), signal.SIGKILL)
-        for row in chunk.rows:
-            if not row.reject:
-                do(row.ref.uri)
-                row.data = b"done"
-            if tells:
-                beat()
-        return pack_rows(chunk, NONE, NONE)
-
-    return handle
-
-
-def do(what: str) -> None:
-    match what.partition(" ")[0]:
-        case "segfault":
-            ctypes.string_at(0)
-        case "exit":
-            os._exit(9)
-        case "kill":
-            os.kill(os.getpid(), signal.SIGKILL)
-        case "hang":
-            ctypes.PyDLL("libc.so.6").sleep(600)
-        case "once":  # ends the first process that meets it only
-            path = Path(what.partition(" ")[2])
-            if not path.exists():
-                path.write_text("")
-                os._exit(1)
-        case "error":
-            raise UserError("the stage's own error")
 
 
 @pytest.fixture
@@ -64,7 +23,7 @@ def notes(tmp_path: Path) -> Path:
 
 @pytest.fixture(params=[True, False], ids=["tells", "silent"])
 def supervisor(request: pytest.FixtureRequest, notes: Path) -> Iterator[Supervisor]:
-    one = Supervisor("decode", worker, (request.param, 1000, str(notes)), 60.0, 100, tells=request.param)
+    one = Supervisor("decode", odd_rows, (request.param, 1000, str(notes)), 60.0, 100, tells=request.param)
     yield one
     one.close()
 
@@ -78,7 +37,6 @@ def outcome(supervisor: Supervisor, uris: list[str]) -> list[Row]:
     answer = unpack_rows(supervisor.answer(chunk_of(uris)), 4)
     assert answer.number == 7
     assert [(row.ref.row_id, row.ref.uri) for row in answer.rows] == list(enumerate(uris))
-    assert all((row.data == b"done") != bool(row.reject) for row in answer.rows)
     return answer.rows
 
 
@@ -123,15 +81,15 @@ def test_a_process_that_ends_by_chance_costs_no_row(supervisor: Supervisor, tmp_
 
 
 def test_a_stage_that_tells_of_its_rows_restarts_twice_for_one(notes: Path) -> None:
-    supervisor = Supervisor("decode", worker, (True, 1000, str(notes)), 60.0, tells=True)
+    supervisor = Supervisor("decode", odd_rows, (True, 1000, str(notes)), 60.0, tells=True)
     outcome(supervisor, ["fine"] * 50 + ["segfault"] + ["fine"] * 13)
     assert notes.read_text().count("start") == 3
     supervisor.close()
 
 
 def test_an_error_of_the_stage_comes_out(supervisor: Supervisor) -> None:
-    with pytest.raises(UserError, match="the stage's own error"):
-        outcome(supervisor, ["fine", "error"])
+    with pytest.raises(UserError, match="not like this"):
+        outcome(supervisor, ["fine", "raise"])
     outcome(supervisor, ["fine"])
 
 
@@ -140,19 +98,15 @@ def test_a_process_that_no_row_can_get_past_ends_the_run(supervisor: Supervisor)
         supervisor.answer(chunk_of(["segfault"] * 16))
 
 
-def no_start() -> Handler:
-    os._exit(5)
-
-
 def test_a_process_that_cannot_start_ends_the_run() -> None:
-    with pytest.raises(UniFaceError, match=r"cannot start, 3 times in a row: .*code 5"):
-        Supervisor("engine", no_start, (), 1.0).start()
+    with pytest.raises(UniFaceError, match=r"cannot start, 3 times in a row: .*code 9"):
+        Supervisor("engine", bad_start, ("exit",), 60.0).start()
 
 
 def test_the_size_that_fits_into_memory_is_remembered(notes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kills = iter(range(100))  # the kernel counts one more at every look
     monkeypatch.setattr("uniface_ray.core.child._oom_kills", lambda: next(kills))
-    supervisor = Supervisor("engine", worker, (False, 4, str(notes)), 30.0, 100)
+    supervisor = Supervisor("engine", odd_rows, (False, 4, str(notes)), 30.0, 100)
     assert not any(row.reject for row in outcome(supervisor, ["fine"] * 16))
     assert supervisor.most_rows == 4
     starts = notes.read_text().count("start")
@@ -162,7 +116,7 @@ def test_the_size_that_fits_into_memory_is_remembered(notes: Path, monkeypatch: 
 
 
 def test_after_a_hang_halves_get_no_more_than_they_need(notes: Path) -> None:
-    supervisor = Supervisor("engine", worker, (False, 1000, str(notes)), 60.0, 4)
+    supervisor = Supervisor("engine", odd_rows, (False, 1000, str(notes)), 60.0, 4)
     outcome(supervisor, ["fine"] * 4)
     assert supervisor._patience_s(8, ended=0) == 120
     assert supervisor._patience_s(8, ended=1) < 60

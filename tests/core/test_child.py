@@ -1,6 +1,5 @@
 """A child process that crashes, hangs and fails, as its parent sees it."""
 
-import ctypes
 import os
 import signal
 import subprocess
@@ -11,52 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from uniface_ray.core.child import Beat, Child, EndedError, Handler
-from uniface_ray.core.errors import BrokenProcessError, UserError
-
-LIBC = "libc.so.6"
-
-
-def misbehave(what: bytes, beat: Beat) -> bytes:
-    """Do what the payload says."""
-    match what:
-        case b"segfault":
-            ctypes.string_at(0)
-        case b"exit":
-            os._exit(7)
-        case b"leave":
-            sys.exit(3)
-        case b"kill":
-            os.kill(os.getpid(), signal.SIGKILL)
-        case b"sleep":
-            time.sleep(600)
-        case b"hang":  # PyDLL keeps the GIL: no other thread of this process runs any more
-            ctypes.PyDLL(LIBC).sleep(600)
-        case b"broken":
-            raise BrokenProcessError("the device failed")
-        case b"raise":
-            raise UserError("not like this")
-        case b"slow":
-            for _ in range(8):
-                time.sleep(0.5)
-                beat()
-    return bytes(reversed(what))
-
-
-def handler() -> Handler:
-    return misbehave
-
-
-def bad_start(how: str) -> Handler:
-    if how == "raise":
-        raise UserError("no such weights")
-    misbehave(how.encode(), lambda: None)
-    raise AssertionError
+from tests.odd_worker import bad_start, words
+from uniface_ray.core.child import Child, EndedError
+from uniface_ray.core.errors import UserError
 
 
 @pytest.fixture
 def child() -> Iterator[Child]:
-    one = Child(handler, (), 60)
+    one = Child(words, (), 60)
     yield one
     one.close()
 
@@ -78,7 +39,7 @@ def test_an_error_in_it_comes_out_and_ends_nothing(child: Child) -> None:
     [
         (b"segfault", "SIGSEGV"),
         (b"kill", "SIGKILL"),
-        (b"exit", "code 7"),
+        (b"exit", "code 9"),
         (b"leave", "code 3"),
         (b"broken", "the device failed"),
     ],
@@ -109,7 +70,7 @@ def test_one_that_is_stopped_does_not_stop_its_parent(child: Child) -> None:
 
 @pytest.mark.parametrize(
     ("how", "error", "told"),
-    [("raise", UserError, "no such weights"), ("kill", EndedError, "SIGKILL"), ("sleep", EndedError, "no progress")],
+    [("raise", UserError, "not like this"), ("kill", EndedError, "SIGKILL"), ("sleep", EndedError, "no progress")],
 )
 def test_a_start_that_fails(how: str, error: type[Exception], told: str) -> None:
     with pytest.raises(error, match=told):
@@ -125,8 +86,9 @@ def test_it_does_not_outlive_its_parent(what: str) -> None:
     """Whatever it does, and however the parent ends."""
     program = f"""
 import threading, time
-from tests.core.test_child import Child, handler
-child = Child(handler, (), 60)
+from tests.odd_worker import words
+from uniface_ray.core.child import Child
+child = Child(words, (), 60)
 print(child.pid, flush=True)
 if {what!r} == "hang":
     threading.Thread(target=child.call, args=(b"hang", 600), daemon=True).start()
