@@ -9,55 +9,41 @@ state: from the first commit to the last. Results go to benchmarks/results/, wit
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
 import tempfile
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from benchmarks.faces import make_faces
 from benchmarks.memory import Peaks
+from benchmarks.record import about, save
 from uniface_ray.batch.commit import Marker
-from uniface_ray.batch.manifest import versions
-
-HERE = Path(__file__).parent
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=2000)
-    parser.add_argument("--pairs", type=int, default=3)
+    parser.add_argument("--pairs", type=int, default=3, help="0 measures memory only, into a file of its own")
     parser.add_argument("--many", type=int, default=20_000, help="rows of the second memory measurement")
     given = parser.parse_args()
+    name = "caption" if given.pairs else "memory"
     with tempfile.TemporaryDirectory(prefix="uniface-bench-") as temporary:
         work = Path(temporary)
         faces = make_faces(work / "faces", given.rows)
         pairs = [_pair(faces, work, number) for number in range(given.pairs)]
-        result = {
-            "date": datetime.now(UTC).date().isoformat(),
-            "command": " ".join(["python -m benchmarks.caption", *sys.argv[1:]]),
-            "machine": {"cores": os.cpu_count(), "cpu": _cpu(), "system": platform.platform()},
-            "versions": versions(),
-            "rows": given.rows,
-            "pairs": pairs,
-            "ratio": round(statistics.median(pair["ratio"] for pair in pairs), 3),
-        }
-        _save(result)
+        result: dict[str, Any] = {**about("benchmarks.caption"), "rows": given.rows}
+        if pairs:
+            result |= {"pairs": pairs, "ratio": round(statistics.median(pair["ratio"] for pair in pairs), 3)}
+            save(result, name)
         many = _repeated(faces, work / "many", given.many)
         result["peak_memory_mib"] = {
             str(rows): _memory(folder, work) for rows, folder in ((given.rows, faces), (given.many, many))
         }
-    _save(result)
+    save(result, name)
     print(json.dumps(result, indent=1))
-
-
-def _save(result: dict[str, Any]) -> None:
-    target = HERE / "results" / f"{result['date']}-caption.json"
-    target.parent.mkdir(exist_ok=True)
-    target.write_text(json.dumps(result, indent=1) + "\n")
 
 
 def _pair(faces: Path, work: Path, number: int) -> dict[str, float]:
@@ -104,11 +90,6 @@ def _memory(faces: Path, work: Path) -> dict[str, Any]:
         "object_store": round(peaks.shared),
         "rows_per_s": round(steady_rate(sink), 2),
     }
-
-
-def _cpu() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
 
 
 if __name__ == "__main__":

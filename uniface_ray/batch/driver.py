@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from uniface_ray.batch import dry_run
 from uniface_ray.batch.cluster import Cluster, connect, joins_cluster, local_cpus, needed_cpus
 from uniface_ray.batch.follow import Course, follow
 from uniface_ray.batch.interrupts import Asked, InterruptedRunError, interrupts
@@ -14,6 +15,7 @@ from uniface_ray.batch.reporting import close_run
 from uniface_ray.batch.spreading import rows_of_a_chunk
 from uniface_ray.batch.stages import sink_failed
 from uniface_ray.batch.tally import Tally, read_markers
+from uniface_ray.batch.trial import try_out
 from uniface_ray.batch.view import View
 from uniface_ray.core.config import JobConfig, ReplaySettings
 from uniface_ray.core.errors import SinkInUseError, StoppedError, UniFaceError, UserError
@@ -70,6 +72,11 @@ def _run(config: JobConfig, view: View, asked: Asked, replay: ReplaySettings | N
     else:
         local_cpus(config)  # to tell of a mistake now, not when Ray starts
     device = _device(config, cluster)
+    if config.run.preflight:
+        view.note(f"trying one replica on {device}")
+        trial = try_out(config, checked, device, resolve_dtype(config.engine, device))
+        view.finish(trial.lines(config.run.price_per_replica_hour))
+        return RunSummary("stopped", Tally().counts(), checked.sink.uri, exit_code=0)
     if not checked.sink.make_writable("sink.path"):
         view.note("the sink's server ignores conditional writes: see to it that no other run writes to it meanwhile")
     with taken(checked.sink, view.note) as lease:
@@ -142,7 +149,8 @@ def _finish(
         lease.release(withdraw=True)
         return RunSummary("done", tally.counts(), sink.uri, exit_code=0)
     if job.config.run.dry_run:
-        view.note(f"dry run: {tally.pending:,} of {tally.input:,} rows, in {len(pending):,} chunks, are to be done")
+        paces = [attempt["rows_per_s"] for attempt in manifest.attempts if attempt.get("rows_per_s")]
+        view.finish(dry_run.told(job, plan, tally, len(pending), paces[-1] if paces else None))
         if not job.replay:
             manifest.write("stopped", tally)
         return RunSummary("stopped", tally.counts(), sink.uri, exit_code=0)
@@ -208,6 +216,8 @@ def _planned(job: Job, manifest: Manifest, tally: Tally, view: View) -> Plan:
     plan = Plan.load(sink)
     old_rows = plan.rows
     most_rows = max(1, _CHUNK_PIXELS // (3 * job.image_size**2 * build_task(config).images_out))
+    if config.engine.kind == "null" and not job.source.wanted.image:
+        most_rows = config.run.chunk_rows  # no pixels travel
     chunk_rows, limit = min(config.run.chunk_rows, most_rows), config.run.limit
     if not plan.rows:
         engine = config.engine

@@ -14,6 +14,7 @@ from uniface_ray.batch.files import write_files
 from uniface_ray.batch.job import Job
 from uniface_ray.batch.plan import PlanIndex
 from uniface_ray.batch.replay import commit_again, read_again
+from uniface_ray.core.config import DecodeConfig
 from uniface_ray.core.errors import StoppedError
 from uniface_ray.core.metrics import ChunkNumbers, Metrics, count_chunk
 from uniface_ray.core.records import Reject, RejectError, RejectKind, Row
@@ -82,19 +83,20 @@ def decode_chunk(job: Job, payload: pa.Buffer | bytes) -> bytes:
     chunk = unpack_rows(payload, job.image_size)
     with timed(chunk.seconds, "decode"):
         for row in chunk.rows:
-            _decode(row, job)
+            decode_row(row, job.config.decode, job.image_size)
     chunk.amounts["images"] = sum(row.pixels is not None for row in chunk.rows)
     return pack_rows(chunk, job.kept, job.source.wanted.schema)
 
 
-def _decode(row: Row, job: Job) -> None:
+def decode_row(row: Row, limits: DecodeConfig, image_size: int) -> None:
+    """Bytes -> pixels, or a reject."""
     data, row.data = row.data, None
     if row.reject or data is None:
         return
     try:
-        picture = decode_image(data, job.config.decode.max_pixels)
-        row.pixels = fit_square(picture, job.image_size)
-        row.mask = region_of(row, picture.shape[:2], job.image_size, job.config.decode.max_pixels)
+        picture = decode_image(data, limits.max_pixels)
+        row.pixels = fit_square(picture, image_size)
+        row.mask = region_of(row, picture.shape[:2], image_size, limits.max_pixels)
     except RejectError as error:
         row.reject = error.at("decode")
     except Exception as error:  # whatever a decoder finds to raise, it is this row's alone

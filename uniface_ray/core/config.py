@@ -153,7 +153,8 @@ class RunConfig(Settings):
     Attributes:
         seed: every row's seed derives from it.
         limit: take this many rows of the source; null for all.
-        dry_run: list and plan only.
+        dry_run: list and plan only; tells what is to be done, with some rows of the source.
+        preflight: measure one replica in this process, propose batch and chunk sizes, and write nothing.
         chunk_rows: rows that are read, captioned and committed together; a dead run repeats at most those in flight.
         progress_every_s: seconds between progress lines and rewrites of progress.json.
         price_per_replica_hour: of a replica with all it holds, in any currency, to tell what rows cost.
@@ -162,6 +163,7 @@ class RunConfig(Settings):
     seed: int = Field(default=0, ge=0)
     limit: int | None = Field(default=None, ge=1)
     dry_run: bool = False
+    preflight: bool = False
     chunk_rows: int = Field(default=256, ge=1)
     progress_every_s: float = Field(default=5.0, gt=0)
     price_per_replica_hour: float | None = Field(default=None, ge=0)
