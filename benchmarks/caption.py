@@ -13,6 +13,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,11 @@ def _run(module: str, faces: Path, sink: Path) -> str:
 def steady_rate(sink: Path) -> float:
     """Rows per second between the first and the last marker of a run."""
     markers = [Marker.from_json(path.read_bytes()) for path in (sink / "checkpoint").iterdir()]
-    markers.sort(key=lambda marker: marker.committed_at)
+    return rate_of(sorted(markers, key=lambda marker: marker.committed_at))
+
+
+def rate_of(markers: Sequence[Marker]) -> float:
+    """The same, of markers in order of time."""
     first, last = (datetime.fromisoformat(markers[i].committed_at) for i in (0, -1))
     return sum(marker.input for marker in markers[1:]) / (last - first).total_seconds()
 
