@@ -3,7 +3,7 @@
     pip install -e '.[bench]'
     python -m benchmarks.daft_peer [--rows 200000] [--pairs 3] [--chunk-rows 10000]
 
-Both read the same prompts, ask the same engine that answers at once, make the same image files with provenance and write
+Both read the same prompts, ask the same engine that answers at once, make the same image files and write
 parquet of the same columns with zstd. Both get two worker processes. The bucket is a SeaweedFS server on this machine.
 Rates are of whole commands, start-up included (`steady` leaves ours out: from the first commit to the last). What each
 side promises stands in the result: they do not promise the same.
