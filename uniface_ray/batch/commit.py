@@ -19,6 +19,8 @@ from uniface_ray.batch.layout import OK, REJECTED, marker_name, part_name
 from uniface_ray.core.errors import UniFaceError
 from uniface_ray.core.fenced import Fenced
 
+_ATTEMPT = "uniface_ray.attempt"
+
 
 @dataclass(frozen=True, slots=True)
 class OutputFile:
@@ -120,13 +122,19 @@ def commit(sink: Fenced, chunk: Answered, planned: int) -> Marker:
     return marker
 
 
+def attempt_of(table: pa.Table) -> int | None:
+    """Token of the run that wrote this output file; None where it does not say."""
+    said = (table.schema.metadata or {}).get(_ATTEMPT.encode())
+    return int(said) if said else None
+
+
 def _put(sink: Fenced, name: str, table: pa.Table) -> OutputFile | None:
     if not table.num_rows:
         # An earlier, unfinished try may have had rows here.
         sink.delete(name)
         return None
     # The attempt in each file makes its bytes this run's own, so that a bucket tells them from an earlier run's.
-    table = table.replace_schema_metadata({"uniface_ray.attempt": str(sink.token)})
+    table = table.replace_schema_metadata({_ATTEMPT: str(sink.token)})
     buffer = pa.BufferOutputStream()
     pq.write_table(table, buffer, compression="zstd")
     data = buffer.getvalue().to_pybytes()

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from uniface_ray.batch.chunk import Answered
-from uniface_ray.batch.commit import Marker, commit
+from uniface_ray.batch.commit import Marker, attempt_of, commit
 from uniface_ray.batch.layout import OK, REJECTED, marker_name, part_name
 from uniface_ray.batch.tally import Tally
 from uniface_ray.core.errors import UserError
@@ -108,7 +108,7 @@ def commit_again(sink: Fenced, answered: Answered, planned: int) -> Marker:
     merged = replace(
         answered,
         ok=_beside(ok, answered.ok, again),
-        rejected=_beside(rejected, _counted_up(answered.rejected, rejected), again),
+        rejected=_beside(rejected, _counted_up(answered.rejected, rejected, sink.token), again),
         seconds=_sum(answered.seconds, done.seconds if done else {}),
         amounts=_sum(answered.amounts, done.amounts if done else {}),
     )
@@ -125,11 +125,15 @@ def _beside(old: pa.Table | None, new: pa.Table, again: pa.Array) -> pa.Table:
     return pa.concat_tables([kept.cast(new.schema), new]) if kept.num_rows else new
 
 
-def _counted_up(new: pa.Table, old: pa.Table | None) -> pa.Table:
+def _counted_up(new: pa.Table, old: pa.Table | None, token: int) -> pa.Table:
     """Attempts of this time and of the times before."""
-    before = dict(zip(old["row_id"].to_pylist(), old["attempts"].to_pylist(), strict=True)) if old else {}
+    if old is None:
+        return new
+    before = dict(zip(old["row_id"].to_pylist(), old["attempts"].to_pylist(), strict=True))
+    # Where this run has written the file already, and then lost the worker, this time is counted in it.
+    counted = attempt_of(old) == token
     sums = [
-        before.get(row_id, 0) + attempts
+        before.get(row_id, 0) + (0 if counted and row_id in before else attempts)
         for row_id, attempts in zip(new["row_id"].to_pylist(), new["attempts"].to_pylist(), strict=True)
     ]
     at = new.schema.get_field_index("attempts")
@@ -146,7 +150,7 @@ def _parents(ok: pa.Table) -> list[int]:
 
 def _part(sink: Folder, status: str, chunk: int) -> pa.Table | None:
     try:
-        return pq.read_table(pa.BufferReader(sink.read(part_name(status, chunk)))).replace_schema_metadata(None)
+        return pq.read_table(pa.BufferReader(sink.read(part_name(status, chunk))))
     except FileNotFoundError:
         return None
 
