@@ -1,5 +1,6 @@
 """The schema of a run: every setting, its type, its default and its rule. Unknown settings are refused."""
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
@@ -8,6 +9,13 @@ from uniface_ray.core.settings import Settings
 from uniface_ray.core.task_config import TaskConfig
 
 SourceFormat = Literal["auto", "images", "parquet", "webdataset", "jsonl", "csv", "huggingface"]
+
+
+def _share(value: str) -> str:
+    found = re.fullmatch(r"([1-9]\d*)/([1-9]\d*)", value)
+    if not found or int(found[1]) > int(found[2]):
+        raise ValueError("must be k/n with 1 <= k <= n, as in 3/16")
+    return value
 
 
 class SourceConfig(Settings):
@@ -20,6 +28,7 @@ class SourceConfig(Settings):
         image_column: parquet column of encoded image bytes (or Hugging Face's {bytes, path}).
         uri_column: column of image URIs of a table; relative ones are relative to the file that names them.
         keep_columns: carried through to both outputs.
+        shard: `k/n` takes the k-th of n shares of the files, each into a sink of its own; null takes all.
         prompt_column: column of what to draw (generate, edit).
         question_column: column of questions about the image: text, or a list of texts (vqa).
         mask_column: column of masks: encoded image bytes or URIs, white where to draw (edit).
@@ -32,6 +41,7 @@ class SourceConfig(Settings):
     image_column: str = "image"
     uri_column: str = "uri"
     keep_columns: tuple[str, ...] = ()
+    shard: Annotated[str, AfterValidator(_share)] | None = None
     prompt_column: str | None = None
     question_column: str | None = None
     mask_column: str | None = None

@@ -4,6 +4,7 @@ from uniface_ray.core.config import DecodeConfig, SourceConfig, StorageConfig
 from uniface_ray.data.images_source import ImagesSource
 from uniface_ray.data.listing import DataFiles
 from uniface_ray.data.parquet_source import ParquetSource
+from uniface_ray.data.shard import Shard
 from uniface_ray.data.slices import Source
 from uniface_ray.data.text_source import TextSource
 from uniface_ray.data.wanted import IMAGES, Wanted
@@ -22,6 +23,11 @@ def open_source(source: SourceConfig, storage: StorageConfig, decode: DecodeConf
     Raises:
         UserError: nothing at the path, no rights, no answer, or files that leave `format=auto` open.
     """
+    opened = _open(source, storage, decode, wanted)
+    return Shard(opened, source.shard) if source.shard else opened
+
+
+def _open(source: SourceConfig, storage: StorageConfig, decode: DecodeConfig, wanted: Wanted) -> Source:
     files = DataFiles(source, storage)
     match files.format:
         case "images":
