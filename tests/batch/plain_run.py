@@ -8,10 +8,12 @@ from uuid import uuid4
 import pyarrow as pa
 
 from uniface_ray.batch.commit import Marker
+from uniface_ray.batch.follow import Course
 from uniface_ray.batch.job import Job
 from uniface_ray.batch.manifest import Manifest
 from uniface_ray.batch.plan import Plan
 from uniface_ray.batch.replaying import begin
+from uniface_ray.batch.reporting import build_report
 from uniface_ray.batch.stages import Replica, commit_chunk, decode_chunk, read_chunk
 from uniface_ray.batch.tally import Tally, read_markers
 from uniface_ray.core.compose import compose
@@ -19,9 +21,12 @@ from uniface_ray.core.config import JobConfig, ReplaySettings
 from uniface_ray.core.fenced import Fenced, lease_name
 from uniface_ray.core.progress import RunState
 from uniface_ray.core.records import Reject
+from uniface_ray.core.report import render
 from uniface_ray.core.storage import Folder
 from uniface_ray.data.sources import open_source
 from uniface_ray.engine.protocol import Request, Result, Text
+from uniface_ray.engine.uniface import UniFaceEngine
+from uniface_ray.tasks.registry import build_task
 
 WEIGHTS = "weights"
 
@@ -38,18 +43,25 @@ class Instant:
         return [self.answer(request) for request in requests]
 
 
-class PlainRun:
-    """A sink of `uniface caption` and what works on it; `chunk_rows` 5."""
+Worker = Instant | UniFaceEngine
 
-    def __init__(self, source: Path, sink: Folder, *words: str, engine: Instant | None = None) -> None:
+
+class PlainRun:
+    """A sink of a command and what works on it; `chunk_rows` 5."""
+
+    def __init__(
+        self, source: Path, sink: Folder, *words: str, engine: Worker | None = None, command: str = "caption"
+    ) -> None:
         storage = sink.storage.model_dump(exclude_defaults=True)
         typed = [f"source.path={source}", f"sink.path={sink.uri}", "run.chunk_rows=5", *words]
-        self.config: JobConfig = compose("caption", [*typed, *(f"storage.{k}={v}" for k, v in storage.items())])
+        self.config: JobConfig = compose(command, [*typed, *(f"storage.{k}={v}" for k, v in storage.items())])
         self.sink = sink
         token = next(one for one in count(1) if sink.create(lease_name(one), uuid4().bytes))
         fenced = Fenced(sink.uri, sink.storage, token)
+        self.command = command
         self.engine = engine or Instant()
-        opened = open_source(self.config.source, self.config.storage, self.config.decode)
+        wanted = build_task(self.config).wanted
+        opened = open_source(self.config.source, self.config.storage, self.config.decode, wanted)
         self.manifest = Manifest.open(fenced, self.config, WEIGHTS, "float32", token)
         self.job = Job(self.config, opened, opened.kept(), 32, "cpu", "float32", fenced)
         self.plan = Plan.load(fenced)
@@ -88,11 +100,17 @@ class PlainRun:
         self.manifest.write(state, self.tally)
         return self
 
-    def again(self, *words: str, engine: Instant | None = None) -> "PlainRun":
+    def page(self) -> str:
+        """report.html of the run."""
+        return render(build_report(self.job, self.plan, Course(self.tally), self.manifest, "done", 1.0))
+
+    def again(self, *words: str, engine: Worker | None = None) -> "PlainRun":
         """The same run once more, in another process so to say."""
         self.manifest.sink = self.sink  # as this run left it: by now another may have the lease
         self.manifest.write("interrupted", self.tally)
-        return PlainRun(Path(self.config.source.path), self.sink, *words, engine=engine or self.engine)
+        return PlainRun(
+            Path(self.config.source.path), self.sink, *words, engine=engine or self.engine, command=self.command
+        )
 
 
 def faces(folder: Path, portraits: Sequence[bytes], bad: Sequence[int] = ()) -> Path:
