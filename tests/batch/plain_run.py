@@ -65,7 +65,7 @@ class PlainRun:
         self.manifest = Manifest.open(fenced, self.config, WEIGHTS, "float32", token)
         self.job = Job(self.config, opened, opened.kept(), 32, "cpu", "float32", fenced)
         self.plan = Plan.load(fenced)
-        self.plan.extend(opened, self.config.run.chunk_rows, None)
+        self.plan.extend(opened, self.config.run.chunk_rows, self.config.run.limit)
         self.tally = Tally(input=self.plan.rows)
         self.manifest.write("running", self.tally)
 

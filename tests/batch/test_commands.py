@@ -118,9 +118,8 @@ def test_edits_change_the_masked_region_only(
     mask = Image.new("L", size, 0)
     mask.paste(255, (0, 0, size[0], size[1] // 2))
     masks = [encoded(mask, "PNG"), encoded(mask.resize((9, 9)), "PNG"), encoded(Image.new("L", size), "PNG")]
-    pq.write_table(
-        pa.table({"image": portraits[:1] * 3, "mask": masks, "prompt": ["a hat"] * 3}), tmp_path / "t.parquet"
-    )
+    table = {"image": portraits[:1] * 3, "mask": masks, "prompt": ["a hat"] * 3}
+    pq.write_table(pa.table(table), tmp_path / "t.parquet")
     few = ["task.steps=3", "task.format=png"]
     columns = ["source.mask_column=mask", "source.prompt_column=prompt"]
     done = command("edit", tmp_path / "t.parquet", *columns, *few)
