@@ -111,6 +111,22 @@ class DecodeConfig(Settings):
     num_cpus: float = Field(default=0.5, gt=0)
 
 
+class FacesConfig(Settings):
+    """Faces in photos: an output row for each face, cut out as the model knows faces.
+
+    Attributes:
+        enabled: off, an image is taken as the face that it shows.
+        min_score: of the detector, 0..1; surer faces only.
+        min_size: pixels of the photo; smaller faces are passed over, and not looked for.
+        max_faces: of one photo, the largest first.
+    """
+
+    enabled: bool = False
+    min_score: float = Field(default=0.6, gt=0, lt=1)
+    min_size: int = Field(default=64, ge=16)
+    max_faces: int = Field(default=16, ge=1)
+
+
 class ModelConfig(Settings):
     """Which weights.
 
@@ -262,6 +278,7 @@ class ReplayConfig(Settings):
     replay: ReplaySettings = ReplaySettings()
     storage: StorageConfig = StorageConfig()
     decode: DecodeConfig = DecodeConfig()
+    faces: FacesConfig = FacesConfig()
     engine: EngineConfig = EngineConfig()
     run: RunConfig = RunConfig()
     cluster: ClusterConfig = ClusterConfig()
@@ -277,6 +294,7 @@ class JobConfig(Settings):
     model: ModelConfig
     storage: StorageConfig = StorageConfig()
     decode: DecodeConfig = DecodeConfig()
+    faces: FacesConfig = FacesConfig()
     engine: EngineConfig = EngineConfig()
     run: RunConfig = RunConfig()
     cluster: ClusterConfig = ClusterConfig()
