@@ -42,6 +42,24 @@ def variations(originals: Sequence[bytes], count: int, seed: int = 0) -> list[by
     return made
 
 
+def group_photo(
+    originals: Sequence[bytes], places: Sequence[tuple[int, int, int, float]], size: tuple[int, int] = (1200, 800)
+) -> Image.Image:
+    """Portraits pasted on a smooth background: the first at the first place, and so on.
+
+    Args:
+        originals: square portraits.
+        places: x and y of a centre, side in pixels, degrees clockwise.
+        size: (width, height) of the photo.
+    """
+    photo = picture(3, size)
+    for original, (x, y, side, degrees) in zip(originals, places, strict=False):
+        one = Image.open(io.BytesIO(original)).convert("RGBA").resize((side, side))
+        one = one.rotate(-degrees, Image.Resampling.BICUBIC, expand=True)
+        photo.paste(one, (x - one.width // 2, y - one.height // 2), one)
+    return photo
+
+
 def bomb(width: int = 60_000, height: int = 60_000) -> bytes:
     """A PNG of a few bytes that says it has billions of pixels."""
 

@@ -11,6 +11,7 @@ from uniface_ray.batch.commit import Marker
 from uniface_ray.batch.follow import Course
 from uniface_ray.batch.job import Job
 from uniface_ray.batch.manifest import Manifest
+from uniface_ray.batch.photos import kept_with_faces
 from uniface_ray.batch.plan import Plan
 from uniface_ray.batch.replaying import begin
 from uniface_ray.batch.reporting import build_report
@@ -63,7 +64,8 @@ class PlainRun:
         wanted = build_task(self.config).wanted
         opened = open_source(self.config.source, self.config.storage, self.config.decode, wanted)
         self.manifest = Manifest.open(fenced, self.config, WEIGHTS, "float32", token)
-        self.job = Job(self.config, opened, opened.kept(), 32, "cpu", "float32", fenced)
+        kept = kept_with_faces(opened.kept(), self.config.faces)
+        self.job = Job(self.config, opened, kept, 32, "cpu", "float32", fenced)
         self.plan = Plan.load(fenced)
         self.plan.extend(opened, self.config.run.chunk_rows, self.config.run.limit)
         self.tally = Tally(input=self.plan.rows)

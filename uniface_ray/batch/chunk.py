@@ -4,6 +4,7 @@ A chunk travels as a single cell of a Ray Data row. Ray Data may split and merge
 stays whole from read to commit, whatever its bytes, and GPU stages may ask for `batch_size=1` of it.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -32,13 +33,15 @@ class Chunk:
         number: of the chunk in the plan.
         rows: in the order of the plan.
         seconds: time that each stage took.
-        amounts: of what went through it: `read_bytes`, `images`, `tokens`.
+        amounts: of what went through it: `read_bytes`, `images`, `tokens`, `faceless` photos.
+        faceless: ids of the photos in which no face was found: they are done, and have no row any more.
     """
 
     number: int
     rows: list[Row]
     seconds: dict[str, float] = field(default_factory=dict)
     amounts: dict[str, int] = field(default_factory=dict)
+    faceless: list[int] = field(default_factory=list)
 
 
 def pack_rows(chunk: Chunk, kept: pa.Schema, fields: pa.Schema) -> bytes:
@@ -47,6 +50,7 @@ def pack_rows(chunk: Chunk, kept: pa.Schema, fields: pa.Schema) -> bytes:
     table = pa.table(
         {
             "row_id": pa.array([row.ref.row_id for row in rows], pa.int64()),
+            "parent_id": pa.array([row.parent for row in rows], pa.int64()),
             "uri": pa.array([row.ref.uri for row in rows], pa.string()),
             "data": pa.array([row.data for row in rows], pa.large_binary()),
             "pixels": pa.array([_bytes(row.pixels) for row in rows], pa.large_binary()),
@@ -61,11 +65,12 @@ def pack_rows(chunk: Chunk, kept: pa.Schema, fields: pa.Schema) -> bytes:
 
 def unpack_rows(payload: pa.Buffer | bytes, image_size: int) -> Chunk:
     """The chunk of `pack_rows`; pixels and masks are views into `payload`."""
-    table, number, seconds, amounts = _from_ipc(payload)
+    table, facts = _from_ipc(payload)
     small = table.drop_columns(["data", "pixels", "mask"]).to_pylist()
     rows = [
         Row(
             RowRef(values["row_id"], values["uri"]),
+            parent=values["parent_id"],
             data=data.as_py(),
             pixels=_pixels(pixels, (3, image_size, image_size)),
             mask=_pixels(mask, (image_size, image_size)),
@@ -75,13 +80,13 @@ def unpack_rows(payload: pa.Buffer | bytes, image_size: int) -> Chunk:
         )
         for values, data, pixels, mask in zip(small, table["data"], table["pixels"], table["mask"], strict=True)
     ]
-    return Chunk(number, rows, seconds, amounts)
+    return Chunk(rows=rows, **facts)
 
 
 def pack_answers(chunk: Chunk, answers: Sequence[Answer], task: Task, model: str, kept: pa.Schema) -> bytes:
     """The chunk after it is answered: its output rows, and its rejects with a null in the task's columns."""
     outputs = [(answer, values) for answer in answers for values in answer.rows or ([{}] if answer.reject else [])]
-    ids = [ids for answer in answers for ids in _ids(answer.row.ref.row_id, len(answer.rows) or bool(answer.reject))]
+    ids = [ids for answer in answers for ids in _ids(answer.row, len(answer.rows) or bool(answer.reject))]
     table = pa.table(
         {
             "row_id": pa.array([row_id for row_id, _ in ids], pa.int64()),
@@ -108,6 +113,7 @@ class Answered:
         rejected: the rest, likewise.
         seconds: time that each stage took.
         amounts: see `Chunk`.
+        faceless: likewise.
     """
 
     number: int
@@ -115,11 +121,12 @@ class Answered:
     rejected: pa.Table
     seconds: dict[str, float]
     amounts: dict[str, int]
+    faceless: list[int] = field(default_factory=list)
 
 
 def unpack_answers(payload: pa.Buffer | bytes, task: Task) -> Answered:
     """The chunk of `pack_answers`, split into its two outputs."""
-    table, number, seconds, amounts = _from_ipc(payload)
+    table, facts = _from_ipc(payload)
     if "kept" in table.column_names:
         # As columns of their own in the outputs; a struct in between, so that no name can clash.
         kept = table["kept"].combine_chunks()
@@ -129,14 +136,18 @@ def unpack_answers(payload: pa.Buffer | bytes, task: Task) -> Answered:
     is_reject = pc.is_valid(table["error_kind"])
     ok = table.filter(pc.invert(is_reject)).drop_columns([name for name, _ in _REJECT])
     rejected = table.filter(is_reject).drop_columns(task.columns.names)
-    return Answered(number, ok, rejected, seconds, amounts)
+    return Answered(ok=ok, rejected=rejected, **facts)
 
 
-def _ids(row_id: int, rows: int) -> list[tuple[int, int | None]]:
-    """(row_id, parent_id) of the output rows of one row: its own where there is one, else those of its children."""
+def _ids(row: Row, rows: int) -> list[tuple[int, int | None]]:
+    """(row_id, parent_id) of the output rows of one row: its own where there is one, else those of its children.
+
+    The parent is always the source's row, though a face of it may have several output rows.
+    """
     if rows <= 1:
-        return [(row_id, None)] * rows
-    return [(child_id_of(row_id, index), row_id) for index in range(rows)]
+        return [(row.ref.row_id, row.parent)] * rows
+    parent = row.ref.row_id if row.parent is None else row.parent
+    return [(child_id_of(row.ref.row_id, index), parent) for index in range(rows)]
 
 
 def _struct(name: str, values: Sequence[dict[str, Any]], schema: pa.Schema) -> dict[str, pa.Array]:
@@ -167,19 +178,18 @@ def _pixels(cell: pa.Scalar, shape: tuple[int, ...]) -> Pixels | None:
 
 def _to_ipc(table: pa.Table, chunk: Chunk) -> bytes:
     facts = {
-        "chunk": str(chunk.number),
-        **{f"s:{stage}": repr(seconds) for stage, seconds in chunk.seconds.items()},
-        **{f"n:{name}": str(amount) for name, amount in chunk.amounts.items()},
+        "number": chunk.number,
+        "seconds": chunk.seconds,
+        "amounts": chunk.amounts,
+        "faceless": chunk.faceless,
     }
     sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema.with_metadata(facts)) as writer:
+    with pa.ipc.new_stream(sink, table.schema.with_metadata({"chunk": json.dumps(facts)})) as writer:
         writer.write_table(table)
     return sink.getvalue().to_pybytes()
 
 
-def _from_ipc(payload: pa.Buffer | bytes) -> tuple[pa.Table, int, dict[str, float], dict[str, int]]:
+def _from_ipc(payload: pa.Buffer | bytes) -> tuple[pa.Table, dict[str, Any]]:
+    """The table, and all that `Chunk` has beside its rows."""
     table = pa.ipc.open_stream(payload).read_all()
-    facts = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
-    seconds = {key[2:]: float(value) for key, value in facts.items() if key.startswith("s:")}
-    amounts = {key[2:]: int(value) for key, value in facts.items() if key.startswith("n:")}
-    return table.replace_schema_metadata(None), int(facts["chunk"]), seconds, amounts
+    return table.replace_schema_metadata(None), json.loads(table.schema.metadata[b"chunk"])

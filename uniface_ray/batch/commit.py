@@ -46,7 +46,7 @@ class Marker:
         seconds: time that each stage took.
         attempt: token of the run that did it (see `core.lease`).
         committed_at: ISO 8601.
-        amounts: of what went through it: `read_bytes`, `images`, `tokens`.
+        amounts: of what went through it: `read_bytes`, `images`, `tokens`, `faceless` photos.
     """
 
     chunk: int
@@ -92,6 +92,7 @@ def commit(sink: Fenced, chunk: Answered, planned: int) -> Marker:
         return Marker.from_json(sink.read(marker_name(chunk.number)))
     parents = chunk.ok["parent_id"].fill_null(-1)
     worked = len(parents.filter(pa.compute.equal(parents, -1))) + len(set(parents.to_pylist()) - {-1})
+    worked += chunk.amounts.get("faceless", 0)
     if worked + chunk.rejected.num_rows != planned:
         raise UniFaceError(
             f"chunk {chunk.number} has {planned} rows in the plan, but {worked} ok and {chunk.rejected.num_rows} "

@@ -215,7 +215,8 @@ def _planned(job: Job, manifest: Manifest, tally: Tally, view: View) -> Plan:
     view.note(f"listing {config.source.path}")
     plan = Plan.load(sink)
     old_rows = plan.rows
-    most_rows = max(1, _CHUNK_PIXELS // (3 * job.image_size**2 * build_task(config).images_out))
+    images = build_task(config).images_out * (config.faces.max_faces if config.faces.enabled else 1)
+    most_rows = max(1, _CHUNK_PIXELS // (3 * job.image_size**2 * images))
     if config.engine.kind == "null" and not job.source.wanted.image:
         most_rows = config.run.chunk_rows  # no pixels travel
     chunk_rows, limit = min(config.run.chunk_rows, most_rows), config.run.limit

@@ -34,6 +34,7 @@ def identity_of(config: JobConfig, weights: str, dtype: str) -> dict[str, Any]:
         "run.limit": config.run.limit,
         "engine.kind": config.engine.kind,
         "engine.dtype": dtype,
+        **({"faces": config.faces.model_dump(mode="json")} if config.faces.enabled else {}),
     }
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from uniface_ray.batch import photos
 from uniface_ray.core.config import JobConfig
 from uniface_ray.core.errors import UserError
 from uniface_ray.core.storage import Folder
@@ -56,7 +57,7 @@ def check(config: JobConfig) -> Checked:
     _check_columns(config, task)
     source = open_source(config.source, config.storage, config.decode, task.wanted)
     source.check()
-    kept = source.kept()
+    kept = photos.kept_with_faces(source.kept(), config.faces)
     _check_kept(kept)
     model = check_model(config.model, config.storage)
     sink = Folder(config.sink.path, config.storage)
@@ -66,7 +67,8 @@ def check(config: JobConfig) -> Checked:
 
 
 def _check_columns(config: JobConfig, task: Task) -> None:
-    taken = (_OUR_COLUMNS | set(task.columns.names)) & set(config.source.keep_columns)
+    ours = _OUR_COLUMNS | set(task.columns.names) | set(photos.COLUMNS.names if config.faces.enabled else ())
+    taken = ours & set(config.source.keep_columns)
     if taken:
         raise UserError(
             f"source.keep_columns has {', '.join(sorted(taken))}, but the output has columns of that name itself: "

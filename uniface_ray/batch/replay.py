@@ -104,7 +104,8 @@ def commit_again(sink: Fenced, answered: Answered, planned: int) -> Marker:
         if done.attempt == sink.token:
             return done
     ok, rejected = _part(sink, OK, answered.number), _part(sink, REJECTED, answered.number)
-    again = pa.array([*_parents(answered.ok), *answered.rejected["row_id"].to_pylist()], pa.int64())
+    done_again = [*_parents(answered.ok), *answered.faceless, *answered.rejected["row_id"].to_pylist()]
+    again = pa.array(done_again, pa.int64())
     merged = replace(
         answered,
         ok=_beside(ok, answered.ok, again),

@@ -12,9 +12,10 @@ from uniface_ray.batch.chunk import Answered, Chunk, pack_answers, pack_rows, un
 from uniface_ray.batch.commit import Marker, commit
 from uniface_ray.batch.files import write_files
 from uniface_ray.batch.job import Job
+from uniface_ray.batch.photos import answers_of_photos, rows_of_faces
 from uniface_ray.batch.plan import PlanIndex
 from uniface_ray.batch.replay import commit_again, read_again
-from uniface_ray.core.config import DecodeConfig
+from uniface_ray.core.config import DecodeConfig, FacesConfig
 from uniface_ray.core.errors import StoppedError
 from uniface_ray.core.metrics import ChunkNumbers, Metrics, count_chunk
 from uniface_ray.core.records import Reject, RejectError, RejectKind, Row
@@ -82,19 +83,26 @@ def decode_chunk(job: Job, payload: pa.Buffer | bytes) -> bytes:
     """Encoded bytes -> pixels at the model's size; the bytes go no further."""
     chunk = unpack_rows(payload, job.image_size)
     with timed(chunk.seconds, "decode"):
-        for row in chunk.rows:
-            decode_row(row, job.config.decode, job.image_size)
+        decoded = [
+            (row, decode_row(row, job.config.decode, job.image_size, job.config.faces)) for row in chunk.rows
+        ]
+    chunk.rows = [one for _, rows in decoded for one in rows]
     chunk.amounts["images"] = sum(row.pixels is not None for row in chunk.rows)
+    if job.config.faces.enabled:
+        chunk.faceless = [row.ref.row_id for row, rows in decoded if not rows]
+        chunk.amounts["faceless"] = len(chunk.faceless)
     return pack_rows(chunk, job.kept, job.source.wanted.schema)
 
 
-def decode_row(row: Row, limits: DecodeConfig, image_size: int) -> None:
-    """Bytes -> pixels, or a reject."""
+def decode_row(row: Row, limits: DecodeConfig, image_size: int, faces: FacesConfig | None = None) -> list[Row]:
+    """Bytes -> pixels, or a reject; of a photo, a row for each face."""
     data, row.data = row.data, None
     if row.reject or data is None:
-        return
+        return [row]
     try:
         picture = decode_image(data, limits.max_pixels)
+        if faces and faces.enabled:
+            return rows_of_faces(row, picture, faces, image_size)
         row.pixels = fit_square(picture, image_size)
         row.mask = region_of(row, picture.shape[:2], image_size, limits.max_pixels)
     except RejectError as error:
@@ -102,6 +110,7 @@ def decode_row(row: Row, limits: DecodeConfig, image_size: int) -> None:
     except Exception as error:  # whatever a decoder finds to raise, it is this row's alone
         what = f"{type(error).__name__}: {error}"
         row.reject = Reject(RejectKind.UNREADABLE_IMAGE, f"decoding failed with {what[:200]}", "decode")
+    return [row]
 
 
 class _Counted:
@@ -130,7 +139,7 @@ class Replica:
         chunk = unpack_rows(payload, self.job.image_size)
         counted = _Counted(self.engine)
         with timed(chunk.seconds, "engine"):
-            answers = answer_rows(self.task, counted, chunk.rows, self.job.config.run.seed)
+            answers = answers_of_photos(answer_rows(self.task, counted, chunk.rows, self.job.config.run.seed))
         chunk.amounts["tokens"] = counted.tokens
         return pack_answers(chunk, answers, self.task, self.job.config.model.name, self.job.kept)
 
@@ -158,6 +167,7 @@ def commit_chunk(job: Job, plan: PlanIndex, payload: pa.Buffer | bytes, metrics:
 def _numbers(answered: Answered) -> ChunkNumbers:
     ok = pc.count_distinct(pc.coalesce(answered.ok["parent_id"], answered.ok["row_id"])).as_py()
     kinds = Counter(answered.rejected["error_kind"].to_pylist())
+    ok += answered.amounts.get("faceless", 0)
     return ChunkNumbers(ok, answered.ok.num_rows, kinds, answered.seconds, answered.amounts)
 
 

@@ -278,7 +278,6 @@ class ReplayConfig(Settings):
     replay: ReplaySettings = ReplaySettings()
     storage: StorageConfig = StorageConfig()
     decode: DecodeConfig = DecodeConfig()
-    faces: FacesConfig = FacesConfig()
     engine: EngineConfig = EngineConfig()
     run: RunConfig = RunConfig()
     cluster: ClusterConfig = ClusterConfig()

@@ -68,6 +68,7 @@ class Row:
 
     Attributes:
         ref: where it came from.
+        parent: id of the photo that it is a face of; None where it is the source's own.
         data: encoded image bytes, until they are decoded.
         pixels: uint8 (3, size, size) RGB at the model's size.
         mask: uint8 (size, size), not 0 where the image is to be drawn anew, fitted as `pixels` are.
@@ -76,6 +77,7 @@ class Row:
     """
 
     ref: RowRef
+    parent: int | None = None
     data: bytes | None = None
     pixels: Pixels | None = None
     mask: Pixels | None = None

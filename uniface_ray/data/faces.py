@@ -11,7 +11,7 @@ import torch
 from uniface_ray.core.config import FacesConfig
 from uniface_ray.core.records import Pixels
 from uniface_ray.data.blazeface import SIDE, blazeface
-from uniface_ray.data.squares import Square, cut, portrait_square
+from uniface_ray.data.squares import Square, cut
 
 # Measured on the package's portraits: the network's score is highest for a face of a fifth of its view, and falls below
 # _GUESS where it is smaller than this share of it; those need a closer view.
@@ -45,10 +45,6 @@ class Face:
     def size(self) -> float:
         """Length of the box's longer side."""
         return max(self.box[2] - self.box[0], self.box[3] - self.box[1])
-
-    def portrait(self, picture: Pixels, size: int) -> Pixels:
-        """The face alone, upright and framed as models know it: uint8 (3, size, size)."""
-        return cut(picture, portrait_square(self.points), size, beyond="reflection").numpy()
 
 
 class FaceFinder:

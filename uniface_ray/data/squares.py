@@ -6,6 +6,7 @@ from math import ceil, cos, floor, hypot, sin
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from uniface_ray.core.records import Pixels
@@ -80,3 +81,18 @@ def portrait_square(points: np.ndarray) -> Square:
     half = max(hypot(*between) * 2.0, hypot(*down) * 1.8)
     x, y = eyes + down * 0.1
     return Square(float(x), float(y), 2 * half, float(np.arctan2(across[1], across[0])))
+
+
+def portrait(picture: Pixels, points: ArrayLike, size: int) -> Pixels:
+    """A face alone, upright and framed as models know it.
+
+    Args:
+        picture: uint8 (H, W, 3).
+        points: `Face.points`, or the same 12 numbers in a row.
+        size: pixels of the result's side.
+
+    Returns:
+        uint8 (3, size, size).
+    """
+    square = portrait_square(np.asarray(points, np.float32).reshape(6, 2))
+    return cut(picture, square, size, beyond="reflection").numpy()
