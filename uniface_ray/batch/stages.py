@@ -83,9 +83,7 @@ def decode_chunk(job: Job, payload: pa.Buffer | bytes) -> bytes:
     """Encoded bytes -> pixels at the model's size; the bytes go no further."""
     chunk = unpack_rows(payload, job.image_size)
     with timed(chunk.seconds, "decode"):
-        decoded = [
-            (row, decode_row(row, job.config.decode, job.image_size, job.config.faces)) for row in chunk.rows
-        ]
+        decoded = [(row, decode_row(row, job.config.decode, job.image_size, job.config.faces)) for row in chunk.rows]
     chunk.rows = [one for _, rows in decoded for one in rows]
     chunk.amounts["images"] = sum(row.pixels is not None for row in chunk.rows)
     if job.config.faces.enabled:
