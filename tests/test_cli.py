@@ -29,6 +29,12 @@ def test_uniface_alone_tells_what_to_type(argv: list[str], capsys: pytest.Captur
     assert "uniface caption --help" in out
 
 
+def test_help_into_a_pipe_that_closes_early_is_no_fault_of_ours() -> None:
+    command = f"{shlex.quote(sys.executable)} -m uniface_ray.cli caption --help | true"
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", command], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.mark.parametrize("command", cli.COMMANDS)
 def test_help_names_every_setting_with_its_default_and_meaning(
     command: str, capsys: pytest.CaptureFixture[str]

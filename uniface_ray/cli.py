@@ -1,5 +1,6 @@
 """The one door: `uniface <command> ...` and `python jobs/<command>.py ...` both come through `main`."""
 
+import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -224,18 +225,25 @@ def main(command: str | None = None, argv: Sequence[str] | None = None) -> int:
 def _answer(command: str | None, words: list[str]) -> int:
     if command is None:
         if not words or words[0] in ("-h", "--help", "help"):
-            print(_overview())
+            _tell(_overview())
             return 0
         if words[0] in ("-V", "--version"):
-            print(f"uniface {__version__}")
+            _tell(f"uniface {__version__}")
             return 0
         command = words.pop(0)
     if command not in COMMANDS:
         raise UserError(f"{command}: no such command; there is {', '.join(COMMANDS)} (see uniface --help)")
     if "-h" in words or "--help" in words:
-        print(_help(command))
+        _tell(_help(command))
         return 0
     return COMMANDS[command].run(words)
+
+
+def _tell(text: str) -> None:
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:  # who reads it, such as `head`, has seen enough; and nothing is left to flush at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _overview() -> str:

@@ -14,7 +14,7 @@ from uniface_ray.engine.weights import CheckedModel, check_model
 from uniface_ray.tasks.base import Task
 from uniface_ray.tasks.registry import build_task
 
-# Columns of every output (DESIGN: common columns, rejects) that a kept column must not hide.
+# Columns of every output, and of its rejects, that a kept column must not hide.
 _OUR_COLUMNS = {
     "row_id",
     "parent_id",
