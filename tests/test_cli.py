@@ -12,13 +12,13 @@ import pytest
 from uniface_ray import cli
 from uniface_ray.core.compose import compose
 from uniface_ray.core.conf import groups_of
-from uniface_ray.core.config import JobConfig, StatusConfig, VerifyConfig
+from uniface_ray.core.config import JobConfig, ReplayConfig, StatusConfig, VerifyConfig
 from uniface_ray.core.errors import SinkInUseError, StoppedError, UserError
 from uniface_ray.core.task_config import TASK_CONFIGS
 from uniface_ray.core.version import __version__
 
 ROOT = Path(__file__).parents[1]
-SCHEMAS = {"status": StatusConfig, "verify": VerifyConfig}  # of the commands that are no jobs
+SCHEMAS = {"status": StatusConfig, "verify": VerifyConfig, "replay-rejects": ReplayConfig}  # the others are jobs
 
 
 @pytest.mark.parametrize("argv", [[], ["--help"], ["-h"], ["help"]])
