@@ -1,6 +1,7 @@
 """What a sink says of its run: made of real manifests and progress files, without Ray."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from uniface_ray.batch.status import Status, read_status
 from uniface_ray.batch.tally import Tally
 from uniface_ray.core.compose import compose
 from uniface_ray.core.config import StatusConfig, StorageConfig
+from uniface_ray.core.fenced import lease_name
+from uniface_ray.core.lease import Holder, take
 from uniface_ray.core.storage import Folder
 
 
@@ -120,3 +123,24 @@ def test_a_bucket_answers_too(place: Folder) -> None:
     Manifest.open(place, config, "weights", "float32", attempt=1).write("running", Tally(input=5))
     reach = [f"storage.{name}={value}" for name, value in place.storage.model_dump(exclude_defaults=True).items()]
     assert status(place, *reach).counts["input"] == 5
+
+
+def test_who_holds_the_lease_decides_where_this_machine_can_tell(manifest: Manifest, sink: Folder) -> None:
+    heard(sink)
+    lease = take(sink, lambda _: None)
+    now = status(sink)
+    assert (now.state, now.owner["alive"]) == ("running", True)
+    gone = replace(Holder.from_json(sink.read(lease_name(lease.token))), pid=2**22 + 1)
+    sink.write(lease_name(lease.token), gone.to_json())
+    now = status(sink)
+    assert (now.state, now.owner["alive"], now.exit_code) == ("stale", False, 3)
+    assert "its process is gone" in dict(now.lines())["stale"]
+    elsewhere = replace(gone, machine="another")
+    sink.write(lease_name(lease.token), elsewhere.to_json())
+    backdate(sink, 600)
+    heard(sink, ago_s=600)
+    assert (status(sink).state, status(sink).owner["alive"]) == ("running", None), "the lease is renewed"
+    old = (datetime.now(UTC) - timedelta(seconds=500)).isoformat()
+    sink.write(lease_name(lease.token), replace(elsewhere, renewed_at=old).to_json())
+    assert status(sink).state == "stale"
+    lease.release()

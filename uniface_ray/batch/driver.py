@@ -110,7 +110,8 @@ def _run_alone(
         manifest.dtype,
         sink,
     )
-    course = Course(Tally(), manifest.attempts[:-1], job.replica_gpus, config.run.price_per_replica_hour)
+    price = config.run.price_per_replica_hour
+    course = Course(Tally(), manifest.attempts[:-1], job.replica_gpus, price, manifest.attempt)
     plan = Plan(sink, [])
     try:
         if len(manifest.attempts) == 1:

@@ -41,6 +41,7 @@ class Course:
         earlier: those, as the manifest holds them.
         replica_gpus: that each replica holds.
         price_per_replica_hour: see `RunConfig`.
+        attempt: number of this run in the manifest.
         started_s: of the monotonic clock.
         timeline: rows done over time, for the report.
         most_replicas: that were up at once.
@@ -52,6 +53,7 @@ class Course:
     earlier: Sequence[Mapping[str, Any]] = ()
     replica_gpus: float = 0.0
     price_per_replica_hour: float | None = None
+    attempt: int = 1
     started_s: float = field(default_factory=time.monotonic)
     timeline: list[Point] = field(default_factory=list)
     replicas_busy: int = 0
@@ -112,7 +114,7 @@ class Course:
             replicas=self.replicas,
             state=state,
             updated_at=now(),
-            attempt=len(self.earlier) + 1,
+            attempt=self.attempt,
             rejects_by_kind=dict(tally.rejects_by_kind.most_common()),
             costs=self.costs().document(),
         )

@@ -1,4 +1,4 @@
-"""What a sink says of its run, from three small files: needs the storage only, so any machine can ask."""
+"""What a sink says of its run, from a few small files: needs the storage only, so any machine can ask."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -9,6 +9,7 @@ from uniface_ray.batch.manifest import load_document, load_progress
 from uniface_ray.core.config import StatusConfig
 from uniface_ray.core.costs import costs_text
 from uniface_ray.core.errors import StoppedError, UserError
+from uniface_ray.core.lease import latest_holder
 from uniface_ray.core.progress import clock, rate_text
 from uniface_ray.core.storage import Folder
 from uniface_ray.core.storage_errors import explain
@@ -20,7 +21,8 @@ class Status:
 
     Attributes:
         sink: its address.
-        state: as in manifest.json, or `stale` where it says it is running and has been silent for too long.
+        state: as in manifest.json, or `stale` where it says it is running, and its process is gone or has been silent
+            for too long.
         counts: as in manifest.json.
         rejects_by_kind: rejected, by `error_kind`.
         rows_per_s: of the last minute while it runs, of the whole attempt once it has ended.
@@ -29,7 +31,8 @@ class Status:
         replicas_busy: of them; None unless it is running.
         heard_at: ISO 8601.
         heard_s: seconds since then.
-        owner: host, pid, start and number of the attempt that is running, or was last.
+        owner: host, pid, start and number of the attempt that is running, or was last; `alive` says whether its process
+            is there, where this machine can tell.
         task: what is asked.
         model: its name.
         source: its address.
@@ -69,7 +72,8 @@ class Status:
         told = {
             "running": f"attempt {owner['attempt']}",
             "done": f"after {owner['attempt']} {'attempt' if owner['attempt'] == 1 else 'attempts'}",
-            "stale": f"it says it is running, but has been silent for {clock(self.heard_s)}: it has probably died",
+            "stale": "it says it is running, but "
+            + ("its process is gone" if owner["alive"] is False else f"has been silent for {clock(self.heard_s)}"),
         }.get(self.state, f"attempt {owner['attempt']}")
         rows = [
             (self.state, told),
@@ -98,15 +102,20 @@ def read_status(config: StatusConfig) -> Status:
     """
     sink = Folder(config.sink.path, config.storage)
     document = open_document(sink)
-    heard = load_progress(sink)
+    try:
+        heard, holder = load_progress(sink), latest_holder(sink)
+    except OSError as error:
+        raise explain(error, "sink.path", sink.uri) from error
     attempt = document["attempts"][-1]
     # progress.json is newer while the run lives; the manifest has the last word once it has ended.
     newer = document["state"] == "running" and heard.get("attempt") == attempt["attempt"]
     latest = heard if newer else document
-    heard_at = max(attempt["updated_at"], heard["updated_at"] if newer else "")
-    silence_s = (datetime.now(UTC) - datetime.fromisoformat(heard_at)).total_seconds()
+    signs = [attempt["updated_at"], *([heard["updated_at"]] if newer else []), *([holder.renewed_at] if holder else [])]
+    heard_at = max(signs, key=datetime.fromisoformat)
+    silence_s = max(0.0, (datetime.now(UTC) - datetime.fromisoformat(heard_at)).total_seconds())
     running = document["state"] == "running"
-    alive = running and silence_s <= config.status.stale_s
+    there = holder.is_alive() if holder else None
+    alive = running and there is not False and silence_s <= config.status.stale_s
     return Status(
         sink=sink.uri,
         state="stale" if running and not alive else document["state"],
@@ -118,7 +127,7 @@ def read_status(config: StatusConfig) -> Status:
         replicas_busy=heard["replicas_busy"] if newer and alive else None,
         heard_at=heard_at,
         heard_s=round(silence_s, 1),
-        owner={name: attempt[name] for name in ("host", "pid", "started_at", "attempt")},
+        owner={**{name: attempt[name] for name in ("host", "pid", "started_at", "attempt")}, "alive": there},
         task=document["identity"]["task"]["name"],
         model=document["identity"]["model"]["name"],
         source=document["identity"]["source"]["path"],
