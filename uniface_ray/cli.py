@@ -46,7 +46,7 @@ def _status(overrides: Sequence[str]) -> int:
     config = compose("status", overrides, StatusConfig)
     from uniface_ray.batch.status import read_status
 
-    return _tell(read_status(config), config.status.format)
+    return _show(read_status(config), config.status.format)
 
 
 def _verify(overrides: Sequence[str]) -> int:
@@ -56,7 +56,7 @@ def _verify(overrides: Sequence[str]) -> int:
     config = compose("verify", overrides, VerifyConfig)
     from uniface_ray.batch.verify import verify
 
-    return _tell(verify(config), config.verify.format)
+    return _show(verify(config), config.verify.format)
 
 
 def _replay_rejects(overrides: Sequence[str]) -> int:
@@ -79,12 +79,12 @@ class _Answer(Protocol):
     def to_json(self) -> str: ...
 
 
-def _tell(answer: _Answer, form: str) -> int:
+def _show(answer: _Answer, form: str) -> int:
     """Print an answer, and give its exit code."""
     from uniface_ray.batch.view import View
 
     if form == "json":
-        print(answer.to_json())
+        _tell(answer.to_json())
     else:
         View.for_console(None, 1.0).finish(answer.lines())
     return answer.exit_code
@@ -247,7 +247,7 @@ def _tell(text: str) -> None:
 
 
 def _overview() -> str:
-    commands = [f"  {name:<10} {command.summary}" for name, command in COMMANDS.items()]
+    commands = [f"  {name:<15}{command.summary}" for name, command in COMMANDS.items()]
     tries = [f"  uniface {name} {command.examples[0][0]}" for name, command in COMMANDS.items()]
     return "\n".join(
         [
