@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from uniface_ray.model import UniFaceConfig, UniFaceForConditionalGeneration
-from uniface_ray.model.denoising import advance, guided_logits
+from uniface_ray.model.denoising import Places, advance, guided_logits
 from uniface_ray.model.drawing import DrawRequest, DrawSettings, begin, draw, step
 from uniface_ray.model.prefix import read_prompts
 from uniface_ray.model.prompts import generation_ids, prompt_ids, tokens_cut
@@ -87,9 +87,10 @@ def test_text_to_image_logits_over_cached_prompts(
     assert len({len(prompt) for prompt in prompts}) > 1
     with torch.inference_mode():
         prefix, null = read_prompts(model, prompts), read_prompts(model, [prompt_ids(model.config, [])])
-        unguided = torch.zeros(0, dtype=torch.int64), torch.zeros(len(prompts))
-        unknown = numbers["t2i.masked"].bool()
+        nobody, unknown = torch.zeros(0, dtype=torch.int64), numbers["t2i.masked"].bool()
+        unguided = Places(torch.arange(unknown.numel()), nobody, nobody), torch.zeros(len(prompts))
         logits = guided_logits(model, numbers["t2i.codes"], unknown, prefix, prefix.visible(), null, *unguided)
+    logits = logits.view(*unknown.shape, -1)
     torch.testing.assert_close(logits[..., ::16], numbers["t2i.image_logits"], atol=1e-4, rtol=0)
 
 
@@ -162,6 +163,29 @@ def test_guidance_is_not_computed_where_it_is_zero(model: UniFaceForConditionalG
     draw(model, [DrawRequest([3], 1, DrawSettings(steps=1, guidance=w)) for w in (0.0, 2.0, 0.0)])
     hook.remove()
     assert counts == [3, 1, 4]  # the prompts, the empty prompt, three images and one of them without its prompt
+
+
+def test_guidance_in_an_interval_is_computed_in_its_steps_only(
+    model: UniFaceForConditionalGeneration, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows: list[int] = []
+    hidden_states = model.hidden_states
+
+    def counted(ids: Tensor, **arguments: Any) -> Any:
+        rows.append(len(ids))
+        return hidden_states(ids, **arguments)
+
+    monkeypatch.setattr(model, "hidden_states", counted)
+    some = [
+        DrawRequest([9, 20], 3, DrawSettings(steps=4, guidance=4.0, guidance_interval=(0.25, 0.75))),
+        DrawRequest([7], 4, DrawSettings(steps=4, guidance=0.0)),
+    ]
+    drawing = begin(model, some)
+    rows.clear()
+    while not all(drawing.done):
+        step(model, drawing)
+    assert rows == [2, 3, 3, 2]
+    assert torch.equal(drawing.codes[0], draw(model, some[:1])[0])
 
 
 def test_one_code_allowed_is_the_likeliest_code(model: UniFaceForConditionalGeneration) -> None:

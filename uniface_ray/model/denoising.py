@@ -1,6 +1,7 @@
 """The tensors of one step of drawing: image logits with guidance, and which tokens they make known.
 
-Letters in shapes: R rows (images), N image tokens, C codes of K bits, G rows with guidance, P prompt positions.
+Letters in shapes: R rows (images), N image tokens, C codes of K bits, G rows with guidance, P prompt positions, M
+unknown tokens of all rows together, which alone go through the head.
 """
 
 from collections.abc import Callable
@@ -15,12 +16,25 @@ from uniface_ray.model.prefix import Prefix, PrefixCache, positions
 from uniface_ray.model.sampling import gumbel, keep_likely, least, pick
 
 
+class Places(NamedTuple):
+    """Where the unknown tokens are.
+
+    Attributes:
+        all: (M,) int64 places in (R, N) flattened, row by row.
+        guided: (H,) int64, which of them are in rows with guidance.
+        rows: (G,) int64 rows with guidance.
+    """
+
+    all: Tensor
+    guided: Tensor
+    rows: Tensor
+
+
 class Dials(NamedTuple):
     """What a step needs to know of each row.
 
     Attributes:
-        guided: (G,) int64 rows that have guidance.
-        guidance: (R,) float32 w.
+        guidance: (R,) float32 w; 0 for a row that is not among `Places.rows`.
         unknown: (R,) int64 tokens that stay unknown after this step.
         temperature: (R,) float32.
         top_k: (R,) int64, or None where no row sets it or top_p.
@@ -28,7 +42,6 @@ class Dials(NamedTuple):
         noise: (R, N, K + 1) float32 uniform numbers: for each bit of the codes, and for the confidence.
     """
 
-    guided: Tensor
     guidance: Tensor
     unknown: Tensor
     temperature: Tensor
@@ -44,18 +57,23 @@ def advance(
     prompts: Prefix,
     visible: Tensor,
     null: Prefix,
+    places: Places,
     dials: Dials,
 ) -> tuple[Tensor, Tensor]:
     """The tensors of one step, without a graph break: codes and unknown places (R, N) before -> after."""
-    logits = guided_logits(model, codes, unknown, prompts, visible, null, dials.guided, dials.guidance)
+    logits = guided_logits(model, codes, unknown, prompts, visible, null, places, dials.guidance)
+    rows = places.all // codes.shape[1]
     likely = logits
     if dials.top_k is not None and dials.top_p is not None:
-        likely = keep_likely(logits, dials.top_k, dials.top_p)
-    drawn = torch.where(unknown, pick(likely.softmax(-1), dials.noise[..., :-1]), codes)
+        likely = keep_likely(logits[:, None], dials.top_k[rows], dials.top_p[rows])[:, 0]
+    noise = dials.noise.flatten(0, 1)[places.all]
+    drawn = pick(likely.softmax(-1), noise[:, :-1])
     # How sure the model is, whatever it was allowed to draw: among one code all would be equally sure.
-    sure = logits.log_softmax(-1).gather(-1, drawn[..., None])[..., 0]
-    confidence = sure + dials.temperature[:, None] * gumbel(dials.noise[..., -1])
-    return drawn, least(confidence.masked_fill(~unknown, torch.inf), dials.unknown)
+    sure = logits.log_softmax(-1).gather(-1, drawn[:, None])[:, 0]
+    confidence = torch.full_like(dials.noise[..., 0], torch.inf).flatten()
+    confidence = confidence.index_copy(0, places.all, sure + dials.temperature[rows] * gumbel(noise[:, -1]))
+    codes = codes.flatten().index_copy(0, places.all, drawn).view_as(codes)
+    return codes, least(confidence.view_as(unknown), dials.unknown)
 
 
 def guided_logits(
@@ -65,10 +83,10 @@ def guided_logits(
     prompts: Prefix,
     visible: Tensor,
     null: Prefix,
-    guided: Tensor,
+    places: Places,
     guidance: Tensor,
 ) -> Tensor:
-    """Logits of the image codes (R, N, C) float32 with guidance; only `<|soi|>` to `<|eoi|>` go through the layers.
+    """Logits of the image codes (M, C) float32 with guidance; only `<|soi|>` to `<|eoi|>` go through the layers.
 
     Args:
         model: in eval mode.
@@ -77,13 +95,13 @@ def guided_logits(
         prompts: of the rows.
         visible: (R, P), where they are text.
         null: the empty prompt.
-        guided: (G,) rows that are computed without their prompt too.
+        places: of the tokens wanted; rows with guidance are computed without their prompt too.
         guidance: (R,) w.
     """
-    config = model.config
-    places = torch.where(unknown, config.mask_token_id, codes + config.image_token_offset)
-    soi, eoi = (places.new_full((len(places), 1), config.special_id(name)) for name in ("<|soi|>", "<|eoi|>"))
-    ids = torch.cat([soi, places, eoi], dim=1)
+    config, (count, tokens), guided = model.config, codes.shape, places.rows
+    images = torch.where(unknown, config.mask_token_id, codes + config.image_token_offset)
+    soi, eoi = (images.new_full((count, 1), config.special_id(name)) for name in ("<|soi|>", "<|eoi|>"))
+    ids = torch.cat([soi, images, eoi], dim=1)
     share = unknown.float().mean(1)
     ids, share = torch.cat([ids, ids[guided]]), torch.cat([share, share[guided]])
     without = F.pad(null.visible(), (prompts.width - null.width, 0)).expand(len(guided), -1)
@@ -97,14 +115,18 @@ def guided_logits(
         generation=torch.ones(len(ids), dtype=torch.bool, device=ids.device),
         mask_ratio=share,
     ).last_hidden_state
-    logits = model.image_logits(hidden[:, 1:-1])
-    conditional, unconditional = logits[: len(codes)], logits[len(codes) :]
-    weight = guidance[:, None, None]
-    return ((1 + weight) * conditional).index_add(0, guided, -weight[guided] * unconditional)
+    rows = places.all // tokens
+    # A row's copy without prompt stands after all rows, at the row's rank among those with guidance.
+    rank = torch.searchsorted(guided, rows[places.guided])
+    again = (count + rank) * tokens + places.all[places.guided] % tokens
+    logits = model.image_logits(hidden[:, 1:-1].flatten(0, 1)[torch.cat([places.all, again])])
+    conditional, unconditional = logits[: len(rows)], logits[len(rows) :]
+    weight = guidance[rows][:, None]
+    return ((1 + weight) * conditional).index_add(0, places.guided, -weight[places.guided] * unconditional)
 
 
 Advance = Callable[
-    [UniFaceForConditionalGeneration, Tensor, Tensor, Prefix, Tensor, Prefix, Dials], tuple[Tensor, Tensor]
+    [UniFaceForConditionalGeneration, Tensor, Tensor, Prefix, Tensor, Prefix, Places, Dials], tuple[Tensor, Tensor]
 ]
 
-__all__ = ["Advance", "Dials", "advance", "guided_logits"]
+__all__ = ["Advance", "Dials", "Places", "advance", "guided_logits"]

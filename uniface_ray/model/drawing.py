@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from uniface_ray.model.configuration import UniFaceConfig
-from uniface_ray.model.denoising import Advance, Dials, advance
+from uniface_ray.model.denoising import Advance, Dials, Places, advance
 from uniface_ray.model.modeling import UniFaceForConditionalGeneration
 from uniface_ray.model.prefix import Prefix, read_prompts
 from uniface_ray.model.prompts import prompt_ids
@@ -46,12 +46,25 @@ class Row:
     settings: DrawSettings
     plan: Plan
     generator: torch.Generator
+    tokens: int
     step: int = 0
 
     @property
     def done(self) -> bool:
         """All tokens are known."""
         return self.step >= len(self.plan.unknown)
+
+    @property
+    def left(self) -> int:
+        """Tokens that are unknown before the next step; `tokens` were at first."""
+        return self.plan.unknown[self.step - 1] if self.step else self.tokens
+
+    @property
+    def guidance(self) -> float:
+        """Of the next step: 0 outside the settings' interval."""
+        begin, end = self.settings.guidance_interval
+        inside = not self.done and begin <= self.step / len(self.plan.unknown) < end
+        return self.settings.guidance if inside else 0.0
 
 
 @dataclass(eq=False)
@@ -136,12 +149,13 @@ def begin(
         null: `Drawing.null` of an earlier call with this model, which then need not be computed again.
     """
     config = model.config
-    codes, unknown = zip(*(_places(config, request) for request in requests), strict=True)
+    codes, unknown = zip(*(_to_draw(config, request) for request in requests), strict=True)
     rows = [
         Row(
             request.settings,
             plan(int(places.sum()), config.num_image_tokens, request.settings),
             torch.Generator().manual_seed(request.seed),
+            int(places.sum()),
         )
         for request, places in zip(requests, unknown, strict=True)
     ]
@@ -154,7 +168,7 @@ def begin(
     )
 
 
-def _places(config: UniFaceConfig, request: DrawRequest) -> tuple[Tensor, Tensor]:
+def _to_draw(config: UniFaceConfig, request: DrawRequest) -> tuple[Tensor, Tensor]:
     """Codes and unknown places of a request, (N,) each, on the CPU."""
     count = config.num_image_tokens
     codes = torch.zeros(count, dtype=torch.int64) if request.codes is None else request.codes.cpu()
@@ -169,6 +183,18 @@ def _places(config: UniFaceConfig, request: DrawRequest) -> tuple[Tensor, Tensor
     return codes, unknown
 
 
+def _places(drawing: Drawing) -> Places:
+    """How many there are is known from the plans, so that nobody has to wait for the device to count them."""
+    guided, places, start = [], [torch.arange(0)], 0
+    for number, row in enumerate(drawing.rows):
+        if row.guidance > 0:
+            guided.append(number)
+            places.append(torch.arange(start, start + row.left))
+        start += row.left
+    every = drawing.unknown.flatten().nonzero_static(size=start)[:, 0]
+    return Places(every, torch.cat(places).to(every.device), torch.tensor(guided, dtype=torch.int64).to(every.device))
+
+
 def _dials(drawing: Drawing, bits: int) -> Dials:
     rows, device = drawing.rows, drawing.codes.device
     settings = [row.settings for row in rows]
@@ -179,8 +205,7 @@ def _dials(drawing: Drawing, bits: int) -> Dials:
     # 2, not 1: a sum of probabilities may round to 1 before its end.
     top_p = [one.top_p if one.top_p < 1 else 2.0 for one in settings]
     return Dials(
-        torch.tensor([row for row, one in enumerate(settings) if one.guidance > 0], dtype=torch.int64, device=device),
-        torch.tensor([one.guidance for one in settings], device=device),
+        torch.tensor([row.guidance for row in rows], device=device),
         torch.tensor([0 if row.done else row.plan.unknown[row.step] for row in rows], device=device),
         torch.tensor([0.0 if row.done else row.plan.temperature[row.step] for row in rows], device=device),
         torch.tensor([one.top_k or 2**bits for one in settings], device=device) if narrowed else None,
@@ -199,8 +224,9 @@ def step(model: UniFaceForConditionalGeneration, drawing: Drawing, compute: Adva
         compute: `advance`, or that compiled.
     """
     dials = _dials(drawing, model.config.magvit_config.latent_bits)
+    prompts, null = drawing.prompts, drawing.null
     drawing.codes, drawing.unknown = compute(
-        model, drawing.codes, drawing.unknown, drawing.prompts, drawing.prompts.visible(), drawing.null, dials
+        model, drawing.codes, drawing.unknown, prompts, prompts.visible(), null, _places(drawing), dials
     )
     for row in drawing.rows:
         row.step += not row.done

@@ -18,6 +18,8 @@ class DrawSettings:
         steps: passes through the model; fewer are made where fewer tokens are unknown.
         guidance: w of classifier-free guidance in Show-o's convention, (1 + w) conditional - w unconditional; 0 is no
             guidance and costs half. Show-o's examples use 5 at 512 px and 1.75 at 256 px.
+        guidance_interval: shares of the steps between which there is guidance; steps outside cost half (Kynkäänniemi et
+            al. 2024, arXiv 2404.07724, for diffusion). Show-o guides all steps.
         temperature: scale of the Gumbel noise on the confidence by which tokens stay, at the first step; it falls to 0
             with the steps. Codes themselves are drawn at temperature 1 (modeling_showo.py:173-177).
         top_k: draw codes from this many likeliest only; 0 for all.
@@ -28,6 +30,7 @@ class DrawSettings:
 
     steps: int = 18
     guidance: float = 5.0
+    guidance_interval: tuple[float, float] = (0.0, 1.0)
     temperature: float = 1.0
     top_k: int = 0
     top_p: float = 1.0
@@ -35,9 +38,11 @@ class DrawSettings:
     reference: bool = False
 
     def __post_init__(self) -> None:
+        begin, end = self.guidance_interval
         rules = {
             "steps": (self.steps >= 1, "must be 1 or more"),
             "guidance": (0 <= self.guidance < math.inf, "must be 0 (none) or more"),
+            "guidance_interval": (0 <= begin < end <= 1, "must be [begin, end] with 0 <= begin < end <= 1"),
             "temperature": (0 <= self.temperature < math.inf, "must be 0 or more"),
             "top_k": (self.top_k >= 0, "must be 0 (all codes) or more"),
             "top_p": (0 < self.top_p <= 1, "must be over 0 and at most 1 (all codes)"),
