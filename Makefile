@@ -32,3 +32,4 @@ lint: setup  ## style, types and import rules
 
 bench: setup  ## measure; results go to benchmarks/results/
 	$(BIN)/python -m benchmarks.caption
+	$(BIN)/python -m benchmarks.engine

@@ -14,10 +14,9 @@ from uniface_ray.core.config import JobConfig
 from uniface_ray.core.errors import UserError
 from uniface_ray.core.records import Pixels, RejectError, Row, RowRef
 from uniface_ray.data.images import decode_image
-from uniface_ray.engine.build import build_engine
+from uniface_ray.engine.build import build_engine, check_engine
 from uniface_ray.engine.device import local_gpus, resolve_device, resolve_dtype
 from uniface_ray.engine.protocol import Engine
-from uniface_ray.engine.weights import check_model
 from uniface_ray.model.pixels import fit_square
 from uniface_ray.tasks.answer import answer_rows
 from uniface_ray.tasks.base import Values
@@ -113,7 +112,7 @@ def _run(
     task = build_task(config)
     items = [given] if isinstance(given, _PICTURE) else list(given)
     if task.wanted.image:
-        size = check_model(config.model, config.storage).config.magvit_config.image_size
+        size = check_engine(config).image_size
         rows = [_row(picture, index, dict(fields), config, size) for index, picture in enumerate(items)]
     else:
         rows = [Row(RowRef(index, f"prompts[{index}]"), fields={"prompt": text}) for index, text in enumerate(items)]
@@ -128,7 +127,7 @@ def _run(
 
 def _engine(config: JobConfig) -> Engine:
     """The engine of the last call, where it had the same settings and the weights are as they were."""
-    key = (config.model, config.storage, config.engine, check_model(config.model, config.storage).fingerprint)
+    key = (config.model, config.storage, config.engine, config.remote, check_engine(config).fingerprint)
     if key not in _ENGINES:
         _ENGINES.clear()
         device = resolve_device(config.engine, local_gpus())

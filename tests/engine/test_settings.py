@@ -45,8 +45,8 @@ def check(folder: Path) -> None:
 
 
 def test_a_good_folder_gives_its_config(folder: Path) -> None:
-    config = check_model(ModelConfig(name="m", path=str(folder)), StorageConfig())
-    assert config.config.magvit_config.image_size == 32
+    checked = check_model(ModelConfig(name="m", path=str(folder)), StorageConfig())
+    assert checked.image_size == 32
 
 
 @pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "model.safetensors"])

@@ -105,7 +105,7 @@ def _run_alone(
         config,
         checked.source,
         checked.kept,
-        checked.model.config.magvit_config.image_size,
+        checked.model.image_size,
         device,
         manifest.dtype,
         sink,

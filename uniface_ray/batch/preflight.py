@@ -10,7 +10,8 @@ from uniface_ray.core.errors import UserError
 from uniface_ray.core.storage import Folder
 from uniface_ray.data.slices import Source
 from uniface_ray.data.sources import open_source
-from uniface_ray.engine.weights import CheckedModel, check_model
+from uniface_ray.engine.build import check_engine
+from uniface_ray.engine.weights import CheckedModel
 from uniface_ray.tasks.base import Task
 from uniface_ray.tasks.registry import build_task
 
@@ -59,7 +60,7 @@ def check(config: JobConfig) -> Checked:
     source.check()
     kept = photos.kept_with_faces(source.kept(), config.faces)
     _check_kept(kept)
-    model = check_model(config.model, config.storage)
+    model = check_engine(config)
     sink = Folder(config.sink.path, config.storage)
     _check_apart(source, sink)
     sink.check("sink.path")

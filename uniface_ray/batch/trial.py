@@ -106,7 +106,7 @@ def try_out(config: JobConfig, checked: Checked, device: str, dtype: str, rows: 
     began_s = time.perf_counter()
     for row in found:
         row.fields = {} if row.reject else source.wanted.given | row.fields
-        decode_row(row, config.decode, checked.model.config.magvit_config.image_size)
+        decode_row(row, config.decode, checked.model.image_size)
     decode_s = (time.perf_counter() - began_s) / max(1, len(found))
     good = [row for row in found if row.reject is None]
     if not good:

@@ -149,11 +149,32 @@ def _in_order(value: tuple[int, int]) -> tuple[int, int]:
     return value
 
 
+class RemoteConfig(Settings):
+    """A server of OpenAI's chat API, for `engine.kind=openai`; its key is read from OPENAI_API_KEY.
+
+    Attributes:
+        url: where the API begins, such as http://localhost:8000/v1.
+        model: its name there.
+        image_size: side in pixels of the square pictures that are sent.
+        concurrency: requests at the server at a time, of each replica.
+        attempts: tries of a request that fails for a passing reason.
+        timeout_s: seconds that a try may take.
+    """
+
+    url: str | None = None
+    model: str | None = None
+    image_size: int = Field(default=512, ge=16, le=4096)
+    concurrency: int = Field(default=16, ge=1, le=1024)
+    attempts: int = Field(default=6, ge=1)
+    timeout_s: float = Field(default=120.0, gt=0)
+
+
 class EngineConfig(Settings):
     """How replicas run.
 
     Attributes:
-        kind: `uniface` is our model; `null` answers nothing at once, to measure and test all that is around a model.
+        kind: `uniface` is our model; `openai` asks a server of OpenAI's chat API; `null` answers nothing
+            at once, to measure and test all that is around a model.
         batch_size: rows that go through the model together.
         replicas: a number, or [min, max] to autoscale between.
         device: `auto` takes GPUs where there are some; `cpu`, `cuda` (which one, Ray decides).
@@ -163,7 +184,7 @@ class EngineConfig(Settings):
         threads: torch threads of one replica; null shares the machine's cores among the replicas.
     """
 
-    kind: Literal["uniface", "null"] = "uniface"
+    kind: Literal["uniface", "openai", "null"] = "uniface"
     batch_size: int = Field(default=64, ge=1)
     replicas: Annotated[tuple[int, int], BeforeValidator(_replica_range), AfterValidator(_in_order)] = (1, 1)
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda)$")
@@ -279,6 +300,7 @@ class ReplayConfig(Settings):
     storage: StorageConfig = StorageConfig()
     decode: DecodeConfig = DecodeConfig()
     engine: EngineConfig = EngineConfig()
+    remote: RemoteConfig = RemoteConfig()
     run: RunConfig = RunConfig()
     cluster: ClusterConfig = ClusterConfig()
     report: ReportConfig = ReportConfig()
@@ -295,6 +317,7 @@ class JobConfig(Settings):
     decode: DecodeConfig = DecodeConfig()
     faces: FacesConfig = FacesConfig()
     engine: EngineConfig = EngineConfig()
+    remote: RemoteConfig = RemoteConfig()
     run: RunConfig = RunConfig()
     cluster: ClusterConfig = ClusterConfig()
     report: ReportConfig = ReportConfig()

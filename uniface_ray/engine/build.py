@@ -1,15 +1,43 @@
 """From settings to an engine."""
 
+import hashlib
+
 from uniface_ray.core.config import JobConfig
+from uniface_ray.core.errors import UserError
 from uniface_ray.engine.null import NullEngine
 from uniface_ray.engine.protocol import Engine
+from uniface_ray.engine.remote import RemoteEngine
 from uniface_ray.engine.uniface import UniFaceEngine
-from uniface_ray.engine.weights import model_folder
+from uniface_ray.engine.weights import CheckedModel, check_model, model_folder
 from uniface_ray.model.configuration import UniFaceConfig
+
+
+def check_engine(config: JobConfig) -> CheckedModel:
+    """What the engine will run, looked at before anybody waits for it.
+
+    Raises:
+        UserError: a model that is not there or not whole; a server that is not named or cannot be used.
+    """
+    if config.engine.kind != "openai":
+        return check_model(config.model, config.storage)
+    remote = config.remote
+    missing = [f"remote.{name}" for name in ("url", "model") if not getattr(remote, name)]
+    if missing:
+        raise UserError(
+            f"engine.kind is openai, but {' and '.join(missing)} is not set: give the server's address, such as "
+            "http://localhost:8000/v1, and the name of a model there"
+        )
+    if config.task.name not in ("caption", "vqa"):
+        raise UserError(f"engine.kind is openai, which answers questions, but cannot {config.task.name}: use uniface")
+    RemoteEngine(remote, remote.image_size)
+    fingerprint = hashlib.sha256(repr((remote.url, remote.model, remote.image_size)).encode()).hexdigest()
+    return CheckedModel(remote.image_size, fingerprint)
 
 
 def build_engine(config: JobConfig, device: str, dtype: str, threads: int | None = None) -> Engine:
     """One replica's engine, with its weights on `device`."""
+    if config.engine.kind == "openai":
+        return RemoteEngine(config.remote, config.remote.image_size)
     folder = model_folder(config.model, config.storage)
     if config.engine.kind == "null":
         return NullEngine(UniFaceConfig.from_pretrained(folder).magvit_config.image_size)

@@ -25,11 +25,11 @@ class CheckedModel:
     """A model that is there and whole, as far as can be told without reading all of it.
 
     Attributes:
-        config: its config.json.
+        image_size: side in pixels of what it takes.
         fingerprint: SHA-256 of its config, its tokenizer, and the headers and some bytes of its weights.
     """
 
-    config: UniFaceConfig
+    image_size: int
     fingerprint: str
 
 
@@ -73,7 +73,7 @@ def check_model(model: ModelConfig, storage: StorageConfig) -> CheckedModel:
             digest.update(_sample(folder, entry))
     with torch.device("meta"):
         check_weights(UniFaceForConditionalGeneration(config), shapes, f"model.path {model.path!r}")
-    return CheckedModel(config, digest.hexdigest())
+    return CheckedModel(config.magvit_config.image_size, digest.hexdigest())
 
 
 def _sample(folder: Folder, entry: FileEntry) -> bytes:
