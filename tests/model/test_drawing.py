@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.model.toys import toy_config, toy_model
 from uniface_ray.model import UniFaceConfig, UniFaceForConditionalGeneration
 from uniface_ray.model.denoising import Places, advance, guided_logits
 from uniface_ray.model.drawing import DrawRequest, DrawSettings, begin, draw, step
@@ -110,12 +111,31 @@ def test_the_reference_schedule_draws_what_show_os_loop_draws(
         assert torch.equal(ours, theirs) or margin < NEAR_TIE
 
 
-def test_an_image_is_the_same_alone_in_a_batch_and_among_others(model: UniFaceForConditionalGeneration) -> None:
+@pytest.fixture(scope="module")
+def experts() -> UniFaceForConditionalGeneration:
+    """Experts of both levels over 4 x 4 image tokens."""
+    magvit = toy_config().magvit_config.to_dict() | {"image_size": 16}
+    return toy_model(magvit_config=magvit, max_text_length=12)
+
+
+def test_the_loop_draws_the_same_with_experts(experts: UniFaceForConditionalGeneration) -> None:
+    settings = DrawSettings(6, 1.75, reference=True)
+    requests = [DrawRequest(range(5, 6 + index), index, settings) for index in range(3)]
+    with torch.inference_mode():
+        expected = [restated(experts, request) for request in requests]
+    assert sum(margin < NEAR_TIE for _, margin in expected) <= 1, "hardly anything is compared"
+    for ours, (theirs, margin) in zip(draw(experts, requests), expected, strict=True):
+        assert torch.equal(ours, theirs) or margin < NEAR_TIE
+
+
+@pytest.mark.parametrize("name", ["model", "experts"])
+def test_an_image_is_the_same_alone_in_a_batch_and_among_others(name: str, request: pytest.FixtureRequest) -> None:
+    model: UniFaceForConditionalGeneration = request.getfixturevalue(name)
     together = draw(model, REQUESTS)
     others = [DrawRequest([40] * index, 90 + index, DrawSettings(steps=1 + index)) for index in range(6)]
-    for index, request in enumerate(REQUESTS):
-        assert torch.equal(draw(model, [request])[0], together[index])
-        beside = draw(model, [*others[:index], request, *others[index:]])
+    for index, asked in enumerate(REQUESTS):
+        assert torch.equal(draw(model, [asked])[0], together[index])
+        beside = draw(model, [*others[:index], asked, *others[index:]])
         assert torch.equal(beside[index], together[index])
     assert len({tuple(codes.tolist()) for codes in together}) == len(REQUESTS)
 
