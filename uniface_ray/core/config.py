@@ -23,8 +23,9 @@ class SourceConfig(Settings):
 
     Attributes:
         path: folder, file or s3:// URI, with a pattern such as `**/portrait_*.jpg` if need be; `package://` is what
-            ships with the package.
+            ships with the package; for Hugging Face also a name on the hub.
         format: `auto` looks at the file names.
+        split: of a Hugging Face dataset.
         image_column: parquet column of encoded image bytes (or Hugging Face's {bytes, path}).
         uri_column: column of image URIs of a table; relative ones are relative to the file that names them.
         keep_columns: carried through to both outputs.
@@ -38,6 +39,7 @@ class SourceConfig(Settings):
 
     path: str = Field(min_length=1)
     format: SourceFormat = "auto"
+    split: str = "train"
     image_column: str = "image"
     uri_column: str = "uri"
     keep_columns: tuple[str, ...] = ()

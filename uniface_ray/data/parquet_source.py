@@ -11,6 +11,7 @@ from uniface_ray.core.errors import UserError
 from uniface_ray.core.records import RejectError, RejectKind, Row, RowRef, row_id_of
 from uniface_ray.core.storage import FileEntry
 from uniface_ray.core.storage_errors import explain, is_storage_failure, reject_of
+from uniface_ray.data.columns import columns_to_read
 from uniface_ray.data.fetching import fetch_rows
 from uniface_ray.data.listing import DataFiles
 from uniface_ray.data.slices import Slice, cannot_count, check_unchanged, rejected_rows
@@ -139,34 +140,7 @@ class ParquetSource:
         )
 
     def _columns(self, schema: pa.Schema, uri: str) -> list[str]:
-        """The columns to read: the images' (bytes, else URIs) first, where images are wanted.
-
-        Raises:
-            UserError: a column is missing or holds something else.
-        """
-        source = self._source
-        there = ", ".join(f"{field.name} ({field.type})" for field in schema)
-        others = self.wanted.columns(source)
-        for setting, name in others:
-            if name not in schema.names:
-                raise UserError(
-                    f"{setting} names {name!r}, but the columns of {uri} are: {there}. Set it to the one that is meant"
-                )
-        columns = [name for _, name in others]
-        if not self.wanted.image:
-            return list(dict.fromkeys(columns))
-        if source.image_column in schema.names and _holds_images(schema.field(source.image_column).type):
-            image = source.image_column
-        elif source.uri_column in schema.names and _holds_text(schema.field(source.uri_column).type):
-            image = source.uri_column
-        else:
-            raise UserError(
-                f"source.image_column is {source.image_column!r} and source.uri_column is "
-                f"{source.uri_column!r}, but {uri} has neither an image column of that name (binary, or a "
-                "struct of bytes and path) nor a URI column of that name (string). "
-                f"Its columns are: {there}. Set one of the two to the column with the images"
-            )
-        return list(dict.fromkeys([image, *columns]))
+        return columns_to_read(schema, uri, self._source, self.wanted)
 
 
 def _groups_of(metadata: pq.FileMetaData, piece: Slice) -> tuple[list[int], int]:
@@ -181,16 +155,3 @@ def _groups_of(metadata: pq.FileMetaData, piece: Slice) -> tuple[list[int], int]
             groups.append(group)
         first = end
     return groups, skip
-
-
-def _holds_images(kind: pa.DataType) -> bool:
-    if pa.types.is_struct(kind):
-        names = [kind.field(i).name for i in range(kind.num_fields)]
-        return "bytes" in names and _holds_images(kind.field("bytes").type)
-    return any(test(kind) for test in (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view))
-
-
-def _holds_text(kind: pa.DataType) -> bool:
-    if pa.types.is_dictionary(kind):
-        return _holds_text(kind.value_type)
-    return any(test(kind) for test in (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view))

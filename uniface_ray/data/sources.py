@@ -1,6 +1,7 @@
 """Open what `source.path` names."""
 
 from uniface_ray.core.config import DecodeConfig, SourceConfig, StorageConfig
+from uniface_ray.data.huggingface_source import HuggingFaceSource, is_saved
 from uniface_ray.data.images_source import ImagesSource
 from uniface_ray.data.listing import DataFiles
 from uniface_ray.data.parquet_source import ParquetSource
@@ -28,6 +29,8 @@ def open_source(source: SourceConfig, storage: StorageConfig, decode: DecodeConf
 
 
 def _open(source: SourceConfig, storage: StorageConfig, decode: DecodeConfig, wanted: Wanted) -> Source:
+    if source.format == "huggingface" or (source.format == "auto" and is_saved(source.path)):
+        return HuggingFaceSource(source, storage, decode, wanted)
     files = DataFiles(source, storage)
     match files.format:
         case "images":
