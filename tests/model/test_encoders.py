@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tests.model.toys import pixels, toy_config, toy_model
 from uniface_ray.core.errors import UserError
-from uniface_ray.model.encoders import Encoders, IdentityEncoder, SemanticEncoder
+from uniface_ray.model.encoders import Encoders, IdentityEncoder
 from uniface_ray.model.expert_config import IdentityConfig
 from uniface_ray.model.identity import IRResNet, load_adaface
 
@@ -86,7 +86,7 @@ def test_semantic_features_are_patches_of_the_layer_asked_for(kind: str) -> None
             "patch_size": 8,
         }
     )
-    encoder = SemanticEncoder(config).eval()
+    encoder = Encoders(config).eval().semantic
     given = pixels(2)
     features = encoder(given)
     assert features.shape == (2, 9, 32)

@@ -41,6 +41,8 @@ class UniFaceConfig(PreTrainedConfig):
         sequence_experts: a `SequenceExpertsConfig` or its dict; None has none.
         semantic_config: of the semantic expert's encoder, any CLIP or SigLIP vision config of transformers, or its
             dict with `model_type`. The default is Show-o's, CLIP ViT-L/14-336.
+        projected_config: of a CLIP whose projected patches, of its last layer but one, a row can hold in place of image
+            codes, as in Show-o's variants with CLIP; see `prompts.projected_ids`. None has none.
         identity_config: an `IdentityConfig` or its dict, of the identity expert's encoder; the default is IR-50.
     """
 
@@ -51,6 +53,7 @@ class UniFaceConfig(PreTrainedConfig):
         "token_experts": TokenExpertsConfig,
         "sequence_experts": SequenceExpertsConfig,
         "semantic_config": AutoConfig,
+        "projected_config": AutoConfig,
         "identity_config": IdentityConfig,
     }
 
@@ -64,6 +67,7 @@ class UniFaceConfig(PreTrainedConfig):
     token_experts: Any = None
     sequence_experts: Any = None
     semantic_config: Any = None
+    projected_config: Any = None
     identity_config: Any = None
     tie_word_embeddings: bool = False
 
@@ -83,6 +87,12 @@ class UniFaceConfig(PreTrainedConfig):
             self.sequence_experts = SequenceExpertsConfig(**self.sequence_experts)
         used = () if self.sequence_experts is None else self.sequence_experts.feature_experts
         self.semantic_config = _vision_config(self.semantic_config) if "semantic" in used else None
+        if self.projected_config is not None:
+            self.projected_config = _vision_config(self.projected_config)
+            if self.sequence_experts is not None:
+                raise ValueError(
+                    "sequence_experts work on image codes, which projected_config replaces: give one of them"
+                )
         if "identity" not in used:
             self.identity_config = None
         elif not isinstance(self.identity_config, PreTrainedConfig):
@@ -129,7 +139,9 @@ class UniFaceConfig(PreTrainedConfig):
 
 
 def _vision_config(given: Any) -> PreTrainedConfig:
-    if given is None:
+    if isinstance(given, PreTrainedConfig):
+        return given
+    if not given:
         return CLIPVisionConfig(
             hidden_size=1024,
             intermediate_size=4096,
@@ -139,8 +151,6 @@ def _vision_config(given: Any) -> PreTrainedConfig:
             patch_size=14,
             projection_dim=768,
         )
-    if isinstance(given, PreTrainedConfig):
-        return given
     return CONFIG_MAPPING[given.get("model_type", CLIPVisionConfig.model_type)](**given)
 
 

@@ -3,6 +3,8 @@
 Letters in shapes: B images, H and W pixels, M features of an image, N image tokens, R the resampler's width.
 """
 
+from collections.abc import Sequence
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import AutoModel, PreTrainedConfig
@@ -25,16 +27,22 @@ class Encoder(nn.Module):
 class SemanticEncoder(Encoder):
     """A CLIP or SigLIP vision model of transformers; its features are the patches of one of its layers."""
 
-    def __init__(self, config: UniFaceConfig) -> None:
+    def __init__(self, config: PreTrainedConfig, layer: int, mean: Sequence[float], std: Sequence[float]) -> None:
+        """Make it with random weights.
+
+        Args:
+            config: of the vision model.
+            layer: which of its `hidden_states` are the features.
+            mean: what is subtracted from 0..1 pixels.
+            std: what they are then divided by.
+        """
         super().__init__()
-        experts = config.sequence_experts
-        self.layer, self.mean, self.std = experts.semantic_layer, experts.semantic_mean, experts.semantic_std
-        self.size = config.semantic_config.image_size
-        self.model = AutoModel.from_config(config.semantic_config)
+        self.layer, self.mean, self.std = layer, mean, std
+        self.model = AutoModel.from_config(config)
 
     def forward(self, pixel_values: Tensor) -> Tensor:
         """(B, 3, H, W) in -1..1 -> (B, M, width)."""
-        pixels = (resized(pixel_values, self.size) + 1) / 2
+        pixels = (resized(pixel_values, self.model.config.image_size) + 1) / 2
         mean, std = (pixels.new_tensor(values)[:, None, None] for values in (self.mean, self.std))
         pixels = ((pixels - mean) / std).to(self.model.dtype)
         states = self.model(pixel_values=pixels, output_hidden_states=True).hidden_states[self.layer]
@@ -69,7 +77,9 @@ class Encoders(nn.Module):
         width = experts.resampler_width
         sizes: dict[str, tuple[int, int]] = {}
         if "semantic" in experts.feature_experts:
-            self.semantic = SemanticEncoder(config)
+            self.semantic = SemanticEncoder(
+                config.semantic_config, experts.semantic_layer, experts.semantic_mean, experts.semantic_std
+            )
             sizes["semantic"] = semantic_features(config.semantic_config)
         if "identity" in experts.feature_experts:
             self.identity = IdentityEncoder(config)
@@ -113,4 +123,4 @@ def resized(pixel_values: Tensor, size: int) -> Tensor:
     return F.interpolate(pixels, size=(size, size), mode="bicubic", antialias=True).clamp(-1, 1)
 
 
-__all__ = ["Encoders"]
+__all__ = ["Encoders", "IdentityEncoder", "SemanticEncoder", "semantic_features"]

@@ -9,15 +9,17 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True)
 class ImageFeatures:
-    """What the semantic and the identity expert see of a batch of images; None for an expert the model has not.
+    """What the encoders see of a batch of images; None where the model has no such encoder.
 
     Attributes:
-        semantic: (B, N, R) floats, R the resampler's width.
-        identity: (B, N, R) floats.
+        semantic: (B, N, R) floats for the semantic expert, R the resampler's width.
+        identity: (B, N, R) floats for the identity expert.
+        projected: (B, M, D) floats that stand in the sequence itself, for Show-o's variants with CLIP.
     """
 
     semantic: Tensor | None = None
     identity: Tensor | None = None
+    projected: Tensor | None = None
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> "ImageFeatures":
         """The same on another device or in another floating type."""

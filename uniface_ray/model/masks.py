@@ -13,6 +13,8 @@ def attention_rule(config: UniFaceConfig, input_ids: Tensor) -> Tensor:
     """The rule of every row of `input_ids` (B, L), by the task token it holds -> (B, 1, L, L) bool.
 
     - `<|mmu|>` (caption, VQA): causal, and every query sees all keys up to and including `<|eoi|>`.
+      Where text stands between `<|mmu|>` and `<|soi|>` (the layout with CLIP), every query sees all keys between
+      `<|soi|>` and `<|eoi|>` instead.
     - `<|t2i|>` (text to image): text is causal; queries from `<|soi|>` to `<|eoi|>` see everything, so text never
       sees the image and its keys stay the same over all denoising steps.
     - neither: causal.
@@ -30,7 +32,10 @@ def attention_rule(config: UniFaceConfig, input_ids: Tensor) -> Tensor:
     up_to_image_end = position <= end[:, None]
     in_image = up_to_image_end & (position >= start[:, None])
 
-    rule = rule | (is_understanding[:, None] & up_to_image_end)[:, None, :]
+    task = (input_ids == config.special_id("<|mmu|>")).int().argmax(1)
+    between = (position > start[:, None]) & (position < end[:, None])
+    prefix = torch.where((start > task + 1)[:, None], between, up_to_image_end)
+    rule = rule | (is_understanding[:, None] & prefix)[:, None, :]
     rule = rule | (is_generation[:, None] & in_image)[:, :, None]
     rule = rule & (input_ids != config.pad_id)[:, None, :]
     return (rule | (position[:, None] == position))[:, None]

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from transformers import GenerationMixin, PhiForCausalLM, PreTrainedModel
 
 from uniface_ray.model.configuration import UniFaceConfig
-from uniface_ray.model.encoders import Encoders
+from uniface_ray.model.encoders import Encoders, SemanticEncoder
+from uniface_ray.model.expert_config import CLIP_MEAN, CLIP_STD
 from uniface_ray.model.expert_layer import ExpertLayer
 from uniface_ray.model.features import ImageFeatures
 from uniface_ray.model.fitting import check_loading
@@ -56,6 +57,10 @@ class UniFaceForConditionalGeneration(PreTrainedModel, TextGeneration, Generatio
                 layers[index] = ExpertLayer(config, index)
         if config.sequence_experts is not None:
             self.encoders = Encoders(config)
+        if config.projected_config is not None:
+            width, hidden = config.projected_config.hidden_size, config.backbone_config.hidden_size
+            self.mm_projector = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, hidden))
+            self.clip = SemanticEncoder(config.projected_config, -2, CLIP_MEAN, CLIP_STD)
         self.post_init()
 
     @classmethod
@@ -112,6 +117,8 @@ class UniFaceForConditionalGeneration(PreTrainedModel, TextGeneration, Generatio
         Args:
             pixel_values: (B, 3, H, W) in -1..1.
         """
+        if self.config.projected_config is not None:
+            return ImageFeatures(projected=self.mm_projector(self.clip(pixel_values)))
         return self.encoders(pixel_values) if self.config.sequence_experts is not None else None
 
     def hidden_states(
@@ -147,7 +154,7 @@ class UniFaceForConditionalGeneration(PreTrainedModel, TextGeneration, Generatio
                 raise ValueError("a call that continues a cache must say whose experts it uses: give `generation`")
             kwargs["routing"] = self._route(input_ids, generation, features, mask_ratio)
         outputs = self.showo.model(
-            input_ids=input_ids,
+            **self._embed(input_ids, features),
             attention_mask=attention_mask,
             position_ids=position_ids,
             past_key_values=past_key_values,
@@ -156,6 +163,21 @@ class UniFaceForConditionalGeneration(PreTrainedModel, TextGeneration, Generatio
         )
         balance = kwargs["routing"].balance if self.has_experts else None
         return UniFaceStates(**outputs, balance_loss=torch.stack(balance).mean(0) if balance else None)
+
+    def _embed(self, input_ids: Tensor, features: ImageFeatures | None) -> dict[str, Tensor]:
+        """The ids, or their embeddings (B, L, D) with projected features over the mask tokens."""
+        if features is None or features.projected is None:
+            return {"input_ids": input_ids}
+        places = input_ids == self.config.mask_token_id
+        counts, given = places.sum(1).tolist(), features.projected.shape
+        if counts != [given[1]] * given[0]:
+            raise ValueError(
+                f"rows of input_ids have {counts} places for projected features, but the features are {tuple(given)}: "
+                "build rows with `prompts.projected_ids`"
+            )
+        embedded = self.showo.model.embed_tokens(input_ids)
+        projected = features.projected.to(embedded.dtype)
+        return {"inputs_embeds": embedded.masked_scatter(places[..., None], projected)}
 
     def _route(
         self, input_ids: Tensor, generation: Tensor | None, features: ImageFeatures | None, mask_ratio: Tensor | None

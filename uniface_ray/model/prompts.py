@@ -13,6 +13,18 @@ from uniface_ray.model.configuration import UniFaceConfig
 CAPTION_QUESTION = "Please describe this face in detail."
 
 
+# Of Show-o's variants with CLIP (inference_mmu.py:32).
+SYSTEM_PROMPT = (
+    "A chat between a curious user and an artificial intelligence assistant. "
+    "The assistant gives helpful, detailed, and polite answers to the user's questions."
+)
+
+
+def projected_question_text(question: str) -> str:
+    """The text part of a prompt in the layout with CLIP, before tokenisation."""
+    return f"USER: {question} ASSISTANT:"
+
+
 def question_text(question: str) -> str:
     """The text part of a caption or VQA prompt, before tokenisation."""
     return f"USER: \n{question} ASSISTANT:"
@@ -32,6 +44,20 @@ def understanding_ids(config: UniFaceConfig, text_ids: Sequence[int], codes: Ten
     head = [config.special_id("<|mmu|>"), config.special_id("<|soi|>")]
     tail = [config.special_id("<|eoi|>"), config.bos_token_id, *text_ids]
     return torch.cat([torch.tensor(head), _image_ids(config, codes), torch.tensor(tail)])
+
+
+def projected_ids(config: UniFaceConfig, system_ids: Sequence[int], text_ids: Sequence[int]) -> Tensor:
+    """`<|mmu|> system <|soi|> features <|eoi|> text` -> int64 (M + 3 + system + text,): the layout with CLIP.
+
+    Args:
+        config: with `projected_config`.
+        system_ids: the tokens of `SYSTEM_PROMPT`, 28 with Phi-1.5's tokenizer.
+        text_ids: the tokens of `projected_question_text(...)`.
+    """
+    vision = config.projected_config
+    places = torch.full(((vision.image_size // vision.patch_size) ** 2,), config.mask_token_id)
+    head = torch.tensor([config.special_id("<|mmu|>"), *system_ids, config.special_id("<|soi|>")])
+    return torch.cat([head, places, torch.tensor([config.special_id("<|eoi|>"), *text_ids])])
 
 
 def generation_ids(config: UniFaceConfig, text_ids: Sequence[int], codes: Tensor | None = None) -> Tensor:
@@ -83,8 +109,11 @@ def _image_ids(config: UniFaceConfig, codes: Tensor | None) -> Tensor:
 
 __all__ = [
     "CAPTION_QUESTION",
+    "SYSTEM_PROMPT",
     "generation_ids",
     "left_pad",
+    "projected_ids",
+    "projected_question_text",
     "prompt_ids",
     "question_text",
     "tokens_cut",
