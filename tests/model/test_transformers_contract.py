@@ -9,6 +9,7 @@ import pytest
 import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor, DynamicCache
 
+from tests.model.toys import toy_model
 from tests.tiny import tokenizer
 from uniface_ray.model import MagvitV2Config, UniFaceConfig, UniFaceForConditionalGeneration, UniFaceProcessor
 from uniface_ray.model.decoding import greedy_text
@@ -30,9 +31,18 @@ def pictures() -> list[np.ndarray]:
     return list(np.random.default_rng(0).integers(0, 256, (2, 40, 30, 3), dtype=np.uint8))
 
 
+@pytest.mark.parametrize("with_experts", [False, True])
 def test_saved_and_loaded_in_another_process_it_computes_the_same(
-    model: UniFaceForConditionalGeneration, folder: Path, pictures: list[np.ndarray], tmp_path: Path
+    model: UniFaceForConditionalGeneration,
+    folder: Path,
+    pictures: list[np.ndarray],
+    tmp_path: Path,
+    with_experts: bool,
 ) -> None:
+    if with_experts:
+        model, folder = toy_model(), tmp_path / "experts"
+        model.save_pretrained(folder, max_shard_size="500KB")
+        UniFaceProcessor(tokenizer(model.config.text_vocab_size), model.config).save_pretrained(folder)
     np.save(tmp_path / "pictures.npy", np.stack(pictures))
     script = """if True:
         import sys, numpy, torch, uniface_ray.model
