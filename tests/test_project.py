@@ -98,7 +98,7 @@ def test_constraints_pin_what_the_project_asks_for(extra: str | None) -> None:
 
 
 def test_the_kuberay_job_says_what_the_command_line_says() -> None:
-    manifest = yaml.safe_load((ROOT / "jobs/caption.rayjob.yaml").read_text())
+    manifest = yaml.safe_load((ROOT / "jobs/rayjob.yaml").read_text())
     assert (manifest["apiVersion"], manifest["kind"]) == ("ray.io/v1", "RayJob")
     spec, cluster = manifest["spec"], manifest["spec"]["rayClusterSpec"]
     workers = cluster["workerGroupSpecs"][0]
