@@ -28,6 +28,8 @@ HOSTS = {
     "head:8265",
     "host:9000",
     "localhost:9000",
+    "no-such-host.invalid",
+    "a:99999",
     "arxiv.org",
     "creativecommons.org",
     "www.apache.org",
