@@ -225,21 +225,21 @@ def main(command: str | None = None, argv: Sequence[str] | None = None) -> int:
 def _answer(command: str | None, words: list[str]) -> int:
     if command is None:
         if not words or words[0] in ("-h", "--help", "help"):
-            _show(_overview())
+            _tell(_overview())
             return 0
         if words[0] in ("-V", "--version"):
-            _show(f"uniface {__version__}")
+            _tell(f"uniface {__version__}")
             return 0
         command = words.pop(0)
     if command not in COMMANDS:
         raise UserError(f"{command}: no such command; there is {', '.join(COMMANDS)} (see uniface --help)")
     if "-h" in words or "--help" in words:
-        _show(_help(command))
+        _tell(_help(command))
         return 0
     return COMMANDS[command].run(words)
 
 
-def _show(text: str) -> None:
+def _tell(text: str) -> None:
     try:
         print(text, flush=True)
     except BrokenPipeError:  # who reads it, such as `head`, has seen enough; and nothing is left to flush at exit
