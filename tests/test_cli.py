@@ -12,8 +12,9 @@ import pytest
 from uniface_ray import cli
 from uniface_ray.core.compose import compose
 from uniface_ray.core.conf import groups_of
-from uniface_ray.core.config import JobConfig, ReplayConfig, StatusConfig, VerifyConfig
+from uniface_ray.core.config import JobConfig
 from uniface_ray.core.errors import SinkInUseError, StoppedError, UserError
+from uniface_ray.core.sink_config import ReplayConfig, StatusConfig, VerifyConfig
 from uniface_ray.core.task_config import TASK_CONFIGS
 from uniface_ray.core.version import __version__
 

@@ -41,7 +41,7 @@ def _batch(command: str, overrides: Sequence[str]) -> int:
 
 def _status(overrides: Sequence[str]) -> int:
     from uniface_ray.core.compose import compose
-    from uniface_ray.core.config import StatusConfig
+    from uniface_ray.core.sink_config import StatusConfig
 
     config = compose("status", overrides, StatusConfig)
     from uniface_ray.batch.status import read_status
@@ -51,7 +51,7 @@ def _status(overrides: Sequence[str]) -> int:
 
 def _verify(overrides: Sequence[str]) -> int:
     from uniface_ray.core.compose import compose
-    from uniface_ray.core.config import VerifyConfig
+    from uniface_ray.core.sink_config import VerifyConfig
 
     config = compose("verify", overrides, VerifyConfig)
     from uniface_ray.batch.verify import verify

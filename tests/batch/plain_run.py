@@ -18,11 +18,12 @@ from uniface_ray.batch.reporting import build_report
 from uniface_ray.batch.stages import Replica, commit_chunk, decode_chunk, read_chunk
 from uniface_ray.batch.tally import Tally, read_markers
 from uniface_ray.core.compose import compose
-from uniface_ray.core.config import JobConfig, ReplaySettings
+from uniface_ray.core.config import JobConfig
 from uniface_ray.core.fenced import Fenced, lease_name
 from uniface_ray.core.progress import RunState
 from uniface_ray.core.records import Reject
 from uniface_ray.core.report import render
+from uniface_ray.core.sink_config import ReplaySettings
 from uniface_ray.core.storage import Folder
 from uniface_ray.data.sources import open_source
 from uniface_ray.engine.protocol import Request, Result, Text

@@ -15,9 +15,10 @@ from uniface_ray.batch.manifest import identity_of
 from uniface_ray.batch.preflight import check
 from uniface_ray.batch.verify import verify
 from uniface_ray.core.compose import compose
-from uniface_ray.core.config import StorageConfig, VerifyConfig
+from uniface_ray.core.config import StorageConfig
 from uniface_ray.core.errors import UserError
 from uniface_ray.core.records import Reject, RejectKind, child_id_of, row_id_of
+from uniface_ray.core.sink_config import VerifyConfig
 from uniface_ray.core.storage import Folder
 from uniface_ray.engine.protocol import Ask, Text
 

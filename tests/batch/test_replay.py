@@ -15,10 +15,11 @@ from uniface_ray.batch.replaying import compose_again
 from uniface_ray.batch.stages import commit_chunk
 from uniface_ray.batch.verify import verify
 from uniface_ray.core.compose import compose
-from uniface_ray.core.config import StorageConfig, VerifyConfig
+from uniface_ray.core.config import StorageConfig
 from uniface_ray.core.errors import UserError
 from uniface_ray.core.fenced import Fenced
 from uniface_ray.core.records import Reject, RejectKind
+from uniface_ray.core.sink_config import VerifyConfig
 from uniface_ray.core.storage import Folder
 from uniface_ray.engine.protocol import Ask, Text
 

@@ -14,9 +14,10 @@ from uniface_ray.batch.manifest import Manifest
 from uniface_ray.batch.status import Status, read_status
 from uniface_ray.batch.tally import Tally
 from uniface_ray.core.compose import compose
-from uniface_ray.core.config import StatusConfig, StorageConfig
+from uniface_ray.core.config import StorageConfig
 from uniface_ray.core.fenced import lease_name
 from uniface_ray.core.lease import Holder, take
+from uniface_ray.core.sink_config import StatusConfig
 from uniface_ray.core.storage import Folder
 
 

@@ -19,7 +19,8 @@ from uniface_ray.batch.commit import Marker, OutputFile
 from uniface_ray.batch.layout import OK, REJECTED, marker_name, part_name
 from uniface_ray.batch.verify import Verdict, verify
 from uniface_ray.core.compose import compose
-from uniface_ray.core.config import StorageConfig, VerifyConfig
+from uniface_ray.core.config import StorageConfig
+from uniface_ray.core.sink_config import VerifyConfig
 from uniface_ray.core.storage import Folder
 
 

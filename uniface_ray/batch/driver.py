@@ -17,10 +17,11 @@ from uniface_ray.batch.stages import sink_failed
 from uniface_ray.batch.tally import Tally, read_markers
 from uniface_ray.batch.trial import try_out
 from uniface_ray.batch.view import View
-from uniface_ray.core.config import JobConfig, ReplaySettings
+from uniface_ray.core.config import JobConfig
 from uniface_ray.core.errors import SinkInUseError, StoppedError, UniFaceError, UserError
 from uniface_ray.core.lease import Lease, taken
 from uniface_ray.core.progress import RunState
+from uniface_ray.core.sink_config import ReplaySettings
 from uniface_ray.core.storage import Folder
 from uniface_ray.engine.device import local_gpus, resolve_device, resolve_dtype
 from uniface_ray.tasks.registry import build_task

@@ -14,8 +14,9 @@ from uniface_ray.batch.status import open_document
 from uniface_ray.batch.tally import Tally, read_markers
 from uniface_ray.batch.view import View
 from uniface_ray.core.compose import compose
-from uniface_ray.core.config import JobConfig, ReplayConfig, ReplaySettings
+from uniface_ray.core.config import JobConfig
 from uniface_ray.core.errors import UserError
+from uniface_ray.core.sink_config import ReplayConfig, ReplaySettings
 from uniface_ray.core.storage import Folder
 
 

@@ -21,10 +21,10 @@ from uniface_ray.batch.plan import Generation, Plan, chunks_of, plan_file
 from uniface_ray.batch.status import open_document
 from uniface_ray.batch.tally import Tally
 from uniface_ray.batch.verify_chunk import Part, Problem, check_rows, read_part
-from uniface_ray.core.config import VerifyConfig
 from uniface_ray.core.errors import StoppedError
 from uniface_ray.core.parallel import map_ahead
 from uniface_ray.core.records import row_id_of
+from uniface_ray.core.sink_config import VerifyConfig
 from uniface_ray.core.storage import Folder
 from uniface_ray.data.slices import Slice
 

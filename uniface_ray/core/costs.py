@@ -10,7 +10,7 @@ class Costs:
     """Of all attempts on one sink.
 
     Attributes:
-        replica_hours: that replicas were up, loading their weights included.
+        replica_hours: that replicas were up, from when their weights are loaded.
         gpu_hours: of the GPUs that they held.
         rows: accounted for, rejects included.
         price: of the replica-hours, in the currency of `run.price_per_replica_hour`; None where that is not set.

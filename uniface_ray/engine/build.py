@@ -25,7 +25,7 @@ def check_engine(config: JobConfig) -> CheckedModel:
     if missing:
         raise UserError(
             f"engine.kind is openai, but {' and '.join(missing)} is not set: give the server's address, such as "
-            "http://localhost:8000/v1, and the name of a model there"
+            "http://localhost:9000/v1, and the name of a model there"
         )
     if config.task.name not in ("caption", "vqa"):
         raise UserError(f"engine.kind is openai, which answers questions, but cannot {config.task.name}: use uniface")
