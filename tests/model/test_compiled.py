@@ -13,7 +13,7 @@ from uniface_ray.model import UniFaceForConditionalGeneration
 from uniface_ray.model.masks import attention_rule
 from uniface_ray.model.prompts import left_pad
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 BACKENDS = ["eager", "inductor"]  # whether it traces, and whether what is made of it is right
 
 
