@@ -15,8 +15,9 @@ from uniface_ray.batch.photos import kept_with_faces
 from uniface_ray.batch.plan import Plan
 from uniface_ray.batch.replaying import begin
 from uniface_ray.batch.reporting import build_report
-from uniface_ray.batch.stages import Replica, commit_chunk, decode_chunk, read_chunk
+from uniface_ray.batch.stages import commit_chunk, read_chunk
 from uniface_ray.batch.tally import Tally, read_markers
+from uniface_ray.batch.work import Replica, decode_chunk
 from uniface_ray.core.compose import compose
 from uniface_ray.core.config import JobConfig
 from uniface_ray.core.fenced import Fenced, lease_name

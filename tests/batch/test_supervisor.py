@@ -23,7 +23,7 @@ def notes(tmp_path: Path) -> Path:
 
 @pytest.fixture(params=[True, False], ids=["tells", "silent"])
 def supervisor(request: pytest.FixtureRequest, notes: Path) -> Iterator[Supervisor]:
-    one = Supervisor("decode", odd_rows, (request.param, 1000, str(notes)), 60.0, 100, tells=request.param)
+    one = Supervisor("decode", odd_rows, (request.param, 1000, str(notes)), 60.0, tells=request.param)
     yield one
     one.close()
 
@@ -106,7 +106,7 @@ def test_a_process_that_cannot_start_ends_the_run() -> None:
 def test_the_size_that_fits_into_memory_is_remembered(notes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kills = iter(range(100))  # the kernel counts one more at every look
     monkeypatch.setattr("uniface_ray.core.child._oom_kills", lambda: next(kills))
-    supervisor = Supervisor("engine", odd_rows, (False, 4, str(notes)), 30.0, 100)
+    supervisor = Supervisor("engine", odd_rows, (False, 4, str(notes)), 30.0)
     assert not any(row.reject for row in outcome(supervisor, ["fine"] * 16))
     assert supervisor.most_rows == 4
     starts = notes.read_text().count("start")
@@ -116,8 +116,8 @@ def test_the_size_that_fits_into_memory_is_remembered(notes: Path, monkeypatch: 
 
 
 def test_after_a_hang_halves_get_no_more_than_they_need(notes: Path) -> None:
-    supervisor = Supervisor("engine", odd_rows, (False, 1000, str(notes)), 60.0, 4)
+    supervisor = Supervisor("engine", odd_rows, (False, 1000, str(notes)), 60.0)
     outcome(supervisor, ["fine"] * 4)
-    assert supervisor._patience_s(8, ended=0) == 120
-    assert supervisor._patience_s(8, ended=1) < 60
+    assert supervisor._patience_s(ended=0) == 60
+    assert supervisor._patience_s(ended=1) < 60
     supervisor.close()

@@ -1,5 +1,10 @@
-"""Parts of a packed chunk (see `chunk`), and a chunk of its parts, whatever its columns are."""
+"""Parts of a packed chunk (see `chunk`), and a chunk of its parts, whatever its columns are.
 
+A part has whole units: rows of one parent (the faces of a photo) stay together, any other row is a unit of its own.
+"""
+
+import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any
@@ -9,27 +14,31 @@ import pyarrow as pa
 from uniface_ray.core.records import Reject
 
 
-def rows_in(payload: Any) -> int:
-    """Rows of a packed chunk."""
-    return int(_open(payload).num_rows)
+def units_in(payload: Any) -> int:
+    """Units of a packed chunk."""
+    return len(_starts(_open(payload)))
 
 
-def cut(payload: Any, positions: Iterable[int]) -> list[bytes]:
-    """The chunk in parts that begin at its first row and at each of `positions`."""
+def cut(payload: Any, units: Iterable[int]) -> list[bytes]:
+    """The chunk in parts that begin at its first unit and at each of `units`.
+
+    Only the first takes along the seconds and amounts so far, so that `join` counts them once.
+    """
     table = _open(payload)
-    return [_pack(table.slice(start, end - start)) for start, end in pairwise([0, *positions, table.num_rows])]
+    starts = _starts(table)
+    rest = _with_facts(table, {**_facts(table), "seconds": {}, "amounts": {}, "faceless": []})
+    bounds = pairwise([0, *(starts[unit] for unit in units), table.num_rows])
+    return [_pack((rest if start else table).slice(start, end - start)) for start, end in bounds]
 
 
 def join(payloads: Sequence[bytes]) -> bytes:
-    """One chunk of its parts; the seconds of their stages (metadata `s:...`, see `chunk`) add up."""
+    """One chunk of its parts; seconds and amounts add up."""
     tables = [_open(payload) for payload in payloads]
-    facts = dict(tables[0].schema.metadata or {})
-    for table in tables[1:]:
-        for name, value in (table.schema.metadata or {}).items():
-            if name.startswith(b"s:"):
-                facts[name] = repr(float(facts.get(name, b"0")) + float(value)).encode()
+    facts = [_facts(table) for table in tables]
+    sums = {name: dict(sum((Counter(one[name]) for one in facts), Counter())) for name in ("seconds", "amounts")}
+    faceless = [row_id for one in facts for row_id in one["faceless"]]
     joined = pa.concat_tables([table.replace_schema_metadata(None) for table in tables])
-    return _pack(joined.replace_schema_metadata(facts))
+    return _pack(_with_facts(joined, {**facts[0], **sums, "faceless": faceless}))
 
 
 def rejected(payload: Any, reject: Reject) -> bytes:
@@ -46,6 +55,20 @@ def rejected(payload: Any, reject: Reject) -> bytes:
         column = pa.array([value] * table.num_rows, table.schema.field(name).type)
         table = table.set_column(index, table.schema.field(name), column)
     return _pack(table)
+
+
+def _starts(table: pa.Table) -> list[int]:
+    parents = table["parent_id"].to_pylist()
+    return [row for row, parent in enumerate(parents) if row == 0 or parent is None or parent != parents[row - 1]]
+
+
+def _facts(table: pa.Table) -> dict[str, Any]:
+    facts: dict[str, Any] = json.loads(table.schema.metadata[b"chunk"])
+    return facts
+
+
+def _with_facts(table: pa.Table, facts: dict[str, Any]) -> pa.Table:
+    return table.replace_schema_metadata({"chunk": json.dumps(facts)})
 
 
 def _open(payload: Any) -> pa.Table:

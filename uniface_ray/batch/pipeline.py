@@ -20,13 +20,13 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from uniface_ray.batch.cluster import Cluster
 from uniface_ray.batch.commit import Marker
+from uniface_ray.batch.isolation import supervised_decoder, supervised_replica
 from uniface_ray.batch.job import Job
 from uniface_ray.batch.monitor import Monitor
 from uniface_ray.batch.plan import PlanIndex
 from uniface_ray.batch.ray_metrics import ray_metrics
-from uniface_ray.batch.stages import Replica, commit_chunk, decode_chunk, read_chunk
+from uniface_ray.batch.stages import commit_chunk, read_chunk
 from uniface_ray.core.metrics import show_workers
-from uniface_ray.engine.build import build_engine
 
 _READ_CPUS = 0.25
 _COMMIT_CPUS = 0.2
@@ -35,12 +35,12 @@ _MAX_RESTARTS = 2
 
 
 class _ReplicaActor:
-    """The Ray shell of `stages.Replica`."""
+    """The Ray shell of a supervised `work.Replica`."""
 
     def __init__(self, job: Job, monitor: ActorHandle, threads: int | None) -> None:
         self._name = ray.get_runtime_context().get_actor_id()
         self._monitor = monitor
-        self._replica = Replica(job, build_engine(job.config, job.device, job.dtype, threads))
+        self._replica = supervised_replica(job, threads)
         monitor.ready.remote(self._name)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
@@ -62,7 +62,8 @@ def _read(batch: pa.Table, job: Job, plan: PlanIndex, monitor: ActorHandle, pend
 
 def _decode(batch: pa.Table, job: Job) -> pa.Table:
     chunks = list(_chunks(batch))
-    return _table([number for number, _ in chunks], [decode_chunk(job, cell) for _, cell in chunks])
+    decoder = supervised_decoder(job)
+    return _table([number for number, _ in chunks], [decoder.answer(cell) for _, cell in chunks])
 
 
 def _commit(batch: pa.Table, job: Job, plan: PlanIndex, monitor: ActorHandle) -> pa.Table:

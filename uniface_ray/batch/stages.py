@@ -1,40 +1,23 @@
-"""The stages of a chunk, as plain functions and one plain class; `pipeline` puts Ray Data around them."""
+"""The first and the last stage of a chunk, as plain functions; `work` has those between, `pipeline` Ray Data around."""
 
-import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from uniface_ray.batch.chunk import Answered, Chunk, pack_answers, pack_rows, unpack_answers, unpack_rows
+from uniface_ray.batch.chunk import Answered, Chunk, pack_rows, unpack_answers
 from uniface_ray.batch.commit import Marker, commit
 from uniface_ray.batch.files import write_files
 from uniface_ray.batch.job import Job
-from uniface_ray.batch.photos import answers_of_photos, rows_of_faces
 from uniface_ray.batch.plan import PlanIndex
 from uniface_ray.batch.replay import commit_again, read_again
-from uniface_ray.core.config import DecodeConfig, FacesConfig
+from uniface_ray.batch.timing import timed
 from uniface_ray.core.errors import StoppedError
 from uniface_ray.core.metrics import ChunkNumbers, Metrics, count_chunk
-from uniface_ray.core.records import Reject, RejectError, RejectKind, Row
+from uniface_ray.core.records import Reject, RejectKind, Row
 from uniface_ray.core.storage import Folder
-from uniface_ray.data.images import decode_image
 from uniface_ray.data.uris import is_web
-from uniface_ray.engine.protocol import Engine, Request, Result, Text
-from uniface_ray.model.pixels import fit_square
-from uniface_ray.tasks.answer import answer_rows
-from uniface_ray.tasks.regions import region_of
 from uniface_ray.tasks.registry import build_task
-
-
-@contextmanager
-def timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
-    """Note how long a stage took."""
-    start = time.perf_counter()
-    yield
-    seconds[stage] = time.perf_counter() - start
 
 
 def read_chunk(job: Job, plan: PlanIndex, number: int) -> bytes:
@@ -77,69 +60,6 @@ def _check_kept(row: Row, kept: pa.Schema) -> None:
             value = f"{row.kept.pop(column.name)!r}"[:80]
             what = f"column {column.name} is {value}, but the first file has {column.type} there: {error}"
             row.reject = row.reject or Reject(RejectKind.BAD_REQUEST, what, "read")
-
-
-def decode_chunk(job: Job, payload: pa.Buffer | bytes) -> bytes:
-    """Encoded bytes -> pixels at the model's size; the bytes go no further."""
-    chunk = unpack_rows(payload, job.image_size)
-    with timed(chunk.seconds, "decode"):
-        decoded = [(row, decode_row(row, job.config.decode, job.image_size, job.config.faces)) for row in chunk.rows]
-    chunk.rows = [one for _, rows in decoded for one in rows]
-    chunk.amounts["images"] = sum(row.pixels is not None for row in chunk.rows)
-    if job.config.faces.enabled:
-        chunk.faceless = [row.ref.row_id for row, rows in decoded if not rows]
-        chunk.amounts["faceless"] = len(chunk.faceless)
-    return pack_rows(chunk, job.kept, job.source.wanted.schema)
-
-
-def decode_row(row: Row, limits: DecodeConfig, image_size: int, faces: FacesConfig | None = None) -> list[Row]:
-    """Bytes -> pixels, or a reject; of a photo, a row for each face."""
-    data, row.data = row.data, None
-    if row.reject or data is None:
-        return [row]
-    try:
-        picture = decode_image(data, limits.max_pixels)
-        if faces and faces.enabled:
-            return rows_of_faces(row, picture, faces, image_size)
-        row.pixels = fit_square(picture, image_size)
-        row.mask = region_of(row, picture.shape[:2], image_size, limits.max_pixels)
-    except RejectError as error:
-        row.reject = error.at("decode")
-    except Exception as error:  # whatever a decoder finds to raise, it is this row's alone
-        what = f"{type(error).__name__}: {error}"
-        row.reject = Reject(RejectKind.UNREADABLE_IMAGE, f"decoding failed with {what[:200]}", "decode")
-    return [row]
-
-
-class _Counted:
-    """An engine, and the tokens of its answers."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self.tokens = 0
-
-    def run(self, requests: Sequence[Request]) -> list[Result | Reject]:
-        outcomes = self._engine.run(requests)
-        self.tokens += sum(one.tokens for one in outcomes if isinstance(one, Text))
-        return outcomes
-
-
-class Replica:
-    """One model, answering chunk after chunk."""
-
-    def __init__(self, job: Job, engine: Engine) -> None:
-        self.job = job
-        self.engine = engine
-        self.task = build_task(job.config)
-
-    def answer(self, payload: pa.Buffer | bytes) -> bytes:
-        """Pixels -> output rows and rejects."""
-        chunk = unpack_rows(payload, self.job.image_size)
-        counted = _Counted(self.engine)
-        with timed(chunk.seconds, "engine"):
-            answers = answers_of_photos(answer_rows(self.task, counted, chunk.rows, self.job.config.run.seed))
-        chunk.amounts["tokens"] = counted.tokens
-        return pack_answers(chunk, answers, self.task, self.job.config.model.name, self.job.kept)
 
 
 def commit_chunk(job: Job, plan: PlanIndex, payload: pa.Buffer | bytes, metrics: Metrics | None = None) -> Marker:

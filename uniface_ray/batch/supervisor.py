@@ -4,13 +4,12 @@ When the child ends in the middle of a chunk, a new one does the chunk's halves,
 child on its own: that row is rejected. A stage that tells of every row (`beat`) needs no halving: the row is known.
 """
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from uniface_ray.batch.pieces import cut, join, rejected, rows_in
+from uniface_ray.batch.pieces import cut, join, rejected, units_in
 from uniface_ray.core.child import Child, EndedError, Handler
 from uniface_ray.core.errors import UniFaceError
 from uniface_ray.core.records import Reject, RejectKind
@@ -21,9 +20,10 @@ _STARTS = 3
 # done a row gets less of a chance than one that has.
 _CULPRITS_AT_FIRST = 3
 _CULPRITS = 10
-# After a hang, retries get this many times what the slowest batch took, rather than all of `timeout_s` at each halving.
-_HASTE = 20
-_LEAST_S = 10.0
+# After a hang, parts of the chunk get this many times what the slowest whole chunk took, rather than `timeout_s` at
+# each halving.
+_HASTE = 3
+_LEAST_S = 15.0
 
 
 @dataclass(slots=True)
@@ -34,8 +34,7 @@ class Supervisor:
         stage: for rejects.
         factory: makes the handler in the child (see `core.child`).
         arguments: of it.
-        timeout_s: seconds without progress that a batch may take.
-        batch_rows: rows of a batch.
+        timeout_s: seconds without a sign of progress after which it counts as hanging.
         tells: the handler beats once for every row it has done.
     """
 
@@ -43,7 +42,6 @@ class Supervisor:
     factory: Callable[..., Handler]
     arguments: tuple[Any, ...]
     timeout_s: float
-    batch_rows: int = 1
     tells: bool = False
     most_rows: int | None = field(default=None, init=False)
     """What fitted into memory, once more did not."""
@@ -88,12 +86,12 @@ class Supervisor:
 
     def _answer(self, payload: Any, ended: int) -> bytes:
         """Args: rows, and how often they were in a child that ended."""
-        rows = rows_in(payload)
+        rows = units_in(payload)
         if self.most_rows and rows > self.most_rows:
             return self._answer_pieces(payload, range(self.most_rows, rows, self.most_rows), ended)
         child, began_s = self.start(), time.monotonic()
         try:
-            answer = child.call(payload, self._patience_s(rows, ended))
+            answer = child.call(payload, self._patience_s(ended))
         except EndedError as error:
             self._child = None
             if error.out_of_memory and rows > 1:
@@ -103,8 +101,7 @@ class Supervisor:
             if not ended:
                 return self._answer(payload, ended + 1)
             return self._reject(payload, error, ended + 1)
-        took_s = (time.monotonic() - began_s) / self._batches(rows)
-        self._slowest_s = max(self._slowest_s or 0.0, took_s)
+        self._slowest_s = max(self._slowest_s or 0.0, time.monotonic() - began_s)
         self._culprits = 0
         return answer
 
@@ -129,11 +126,7 @@ class Supervisor:
         # Only to bring it into its output's form: a rejected row is passed on as it is.
         return self.start().call(rejected(payload, Reject(kind, str(error), self.stage, attempts)), _START_S)
 
-    def _batches(self, rows: int) -> int:
-        return 1 if self.tells else math.ceil(rows / self.batch_rows)
-
-    def _patience_s(self, rows: int, ended: int) -> float:
-        most_s = self.timeout_s
-        if ended and self._slowest_s is not None and not self.tells:
-            most_s = min(most_s, max(_LEAST_S, _HASTE * self._slowest_s))
-        return most_s * self._batches(rows)
+    def _patience_s(self, ended: int) -> float:
+        if not ended or self._slowest_s is None:
+            return self.timeout_s
+        return min(self.timeout_s, max(_LEAST_S, _HASTE * self._slowest_s))

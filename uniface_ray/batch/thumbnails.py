@@ -8,12 +8,14 @@ from PIL import Image
 
 from uniface_ray.batch.job import Job
 from uniface_ray.batch.plan import Plan
-from uniface_ray.core.records import RejectError, row_id_of
+from uniface_ray.core.records import RejectError, RejectKind, row_id_of
 from uniface_ray.data.images import decode_image
 from uniface_ray.data.squares import portrait
 from uniface_ray.model.pixels import fit_square
 
 _SIDE = 192
+# What ended a process of its own must not be decoded in the driver.
+_DANGEROUS = (RejectKind.CRASHED, RejectKind.TIMEOUT, RejectKind.OUT_OF_MEMORY)
 
 
 class Thumbnails:
@@ -31,6 +33,8 @@ class Thumbnails:
     def source(self, row: dict[str, Any]) -> bytes | None:
         """JPEG of the picture, or of the face in it, that an output row came from, read again from the source."""
         if not self.job.config.report.images or not self.job.source.wanted.image:
+            return None
+        if row.get("error_kind") in _DANGEROUS:
             return None
         wanted = row["parent_id"] if row["parent_id"] is not None else row["row_id"]
         face = row.get("face_points")

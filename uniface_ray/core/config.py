@@ -106,11 +106,13 @@ class DecodeConfig(Settings):
         max_bytes: a larger file is rejected as too_large before it is read.
         max_pixels: an image of more pixels is rejected as too_large before it is decoded.
         num_cpus: of one decoding task.
+        timeout_s: seconds that one image may take; one that takes longer is rejected as timeout.
     """
 
     max_bytes: int = Field(default=64 * 2**20, ge=1)
     max_pixels: int = Field(default=64_000_000, ge=1)
     num_cpus: float = Field(default=0.5, gt=0)
+    timeout_s: float = Field(default=60.0, gt=0)
 
 
 class FacesConfig(Settings):
@@ -184,6 +186,8 @@ class EngineConfig(Settings):
         num_cpus: of one replica.
         num_gpus: of one replica, fractions allowed; null is 1 on a GPU and 0 on a CPU.
         threads: torch threads of one replica; null shares the machine's cores among the replicas.
+        timeout_s: seconds that one step of the model may take (a batch of images read, a token of every answer, a
+            step of every drawing); past that the replica starts again, and a row it hangs on is rejected as timeout.
     """
 
     kind: Literal["uniface", "openai", "null"] = "uniface"
@@ -194,6 +198,7 @@ class EngineConfig(Settings):
     num_cpus: float = Field(default=1.0, ge=0)
     num_gpus: float | None = Field(default=None, ge=0)
     threads: int | None = Field(default=None, ge=1)
+    timeout_s: float = Field(default=300.0, gt=0)
 
 
 class RunConfig(Settings):

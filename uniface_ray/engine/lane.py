@@ -5,7 +5,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 
-from uniface_ray.core.errors import UniFaceError
+from uniface_ray.core.errors import BrokenProcessError, UniFaceError
 from uniface_ray.core.records import Reject, RejectKind
 from uniface_ray.engine.scheduler import Scheduler
 
@@ -119,7 +119,7 @@ def _in_parts(call: Callable[[Sequence[W], int], None], work: Sequence[W], first
         call(work, first)
         return {}
     except torch.AcceleratorError as error:
-        raise UniFaceError(f"the device of this replica failed: {error}") from error
+        raise BrokenProcessError(f"the device of this replica failed: {error}") from error
     except Exception as error:
         if len(work) == 1:
             out_of_memory = isinstance(error, MemoryError | torch.OutOfMemoryError)

@@ -1,0 +1,65 @@
+"""The real decoder and a real replica in child processes: the same answers, whatever becomes of the processes."""
+
+import os
+import signal
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from tests.batch.plain_run import PlainRun, faces
+from uniface_ray.batch.chunk import unpack_answers, unpack_rows
+from uniface_ray.batch.isolation import supervised_decoder, supervised_replica
+from uniface_ray.batch.stages import read_chunk
+from uniface_ray.batch.supervisor import Supervisor
+from uniface_ray.batch.work import decode_chunk, replica
+from uniface_ray.core.config import StorageConfig
+from uniface_ray.core.errors import UniFaceError
+from uniface_ray.core.storage import Folder
+from uniface_ray.tasks.registry import build_task
+
+
+@pytest.fixture
+def run(tmp_path: Path, portraits: list[bytes], random_model: Path) -> PlainRun:
+    source = faces(tmp_path / "faces", portraits[:5], bad=[3])
+    sink = Folder(str(tmp_path / "out"), StorageConfig())
+    return PlainRun(source, sink, f"model.path={random_model}", "task.max_new_tokens=4", "engine.threads=1")
+
+
+def kill(supervisor: Supervisor) -> None:
+    os.kill(supervisor.start().pid, signal.SIGKILL)
+
+
+def test_decoding_and_answering_go_on_when_their_processes_are_killed(run: PlainRun) -> None:
+    read = pa.py_buffer(read_chunk(run.job, run.plan.index, 0))
+    here = decode_chunk(run.job, read)
+    decoder, answerer = supervised_decoder(run.job), supervised_replica(run.job, 1)
+    try:
+        for _ in range(2):
+            decoded = decoder.answer(read)
+            rows, expected = unpack_rows(decoded, 32).rows, unpack_rows(here, 32).rows
+            assert [row.reject for row in rows] == [row.reject for row in expected]
+            assert all((a.pixels == b.pixels).all() for a, b in zip(rows, expected, strict=True) if not a.reject)
+            answers = unpack_answers(answerer.answer(pa.py_buffer(decoded)), build_task(run.config))
+            assert (answers.ok.num_rows, answers.rejected.num_rows) == (4, 1)
+            assert answers.amounts["images"] == 4
+            kill(decoder)
+            kill(answerer)
+        alone = replica(run.job, 1)(here, lambda: None)
+        assert unpack_answers(alone, build_task(run.config)).ok.equals(answers.ok)
+    finally:
+        decoder.close()
+        answerer.close()
+
+
+def test_a_worker_has_one_decoder(run: PlainRun) -> None:
+    assert supervised_decoder(run.job) is supervised_decoder(run.job)
+
+
+def test_weights_that_cannot_be_read_are_told_at_once(run: PlainRun, random_model: Path, tmp_path: Path) -> None:
+    (tmp_path / "gone").mkdir()
+    broken = PlainRun(Path(run.config.source.path), Folder(str(tmp_path / "other"), StorageConfig()))
+    job = broken.job
+    object.__setattr__(job.config, "model", job.config.model.model_copy(update={"path": str(tmp_path / "gone")}))
+    with pytest.raises((UniFaceError, OSError)):
+        supervised_replica(job, 1)

@@ -1,0 +1,39 @@
+"""The supervisors of a Ray worker: what decodes and what answers, each in a child process of its own."""
+
+import functools
+import importlib
+import pickle
+
+from uniface_ray.batch.job import Job
+from uniface_ray.batch.supervisor import Supervisor
+from uniface_ray.core.child import Handler
+
+_WORK = "uniface_ray.batch.work"
+
+
+def supervised_decoder(job: Job) -> Supervisor:
+    """The worker's decoder; one for all tasks of a run that Ray gives to the worker."""
+    return _decoder(pickle.dumps(job))
+
+
+@functools.lru_cache(maxsize=1)
+def _decoder(job: bytes) -> Supervisor:
+    known: Job = pickle.loads(job)
+    return Supervisor("decode", _make, ("decoder", known), known.config.decode.timeout_s, tells=True)
+
+
+def supervised_replica(job: Job, threads: int | None) -> Supervisor:
+    """A replica of the model, up and ready.
+
+    Raises:
+        UniFaceError: it cannot start.
+    """
+    supervisor = Supervisor("engine", _make, ("replica", job, threads), job.config.engine.timeout_s)
+    supervisor.start()
+    return supervisor
+
+
+def _make(name: str, *arguments: object) -> Handler:
+    # Imported in the child only.
+    handler: Handler = getattr(importlib.import_module(_WORK), name)(*arguments)
+    return handler
