@@ -7,6 +7,7 @@ from uniface_ray.batch.cluster import Cluster, connect, joins_cluster, local_cpu
 from uniface_ray.batch.follow import Course, follow
 from uniface_ray.batch.interrupts import Asked, InterruptedRunError, interrupts
 from uniface_ray.batch.job import Job
+from uniface_ray.batch.limits import RejectLimit
 from uniface_ray.batch.manifest import Manifest
 from uniface_ray.batch.plan import Plan
 from uniface_ray.batch.preflight import Checked, check
@@ -112,7 +113,8 @@ def _run_alone(
         sink,
     )
     price = config.run.price_per_replica_hour
-    course = Course(Tally(), manifest.attempts[:-1], job.replica_gpus, price, manifest.attempt)
+    limit = RejectLimit(config.run.max_reject_fraction, config.run.max_reject_min_rows)
+    course = Course(Tally(), manifest.attempts[:-1], job.replica_gpus, price, manifest.attempt, limit)
     plan = Plan(sink, [])
     try:
         if len(manifest.attempts) == 1:

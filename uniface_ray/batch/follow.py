@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from uniface_ray.batch.commit import Marker
 from uniface_ray.batch.interrupts import Asked
 from uniface_ray.batch.layout import PROGRESS
+from uniface_ray.batch.limits import RejectLimit
 from uniface_ray.batch.manifest import now
 from uniface_ray.batch.stages import sink_failed
 from uniface_ray.batch.tally import Tally
@@ -46,6 +47,7 @@ class Course:
         timeline: rows done over time, for the report.
         most_replicas: that were up at once.
         replica_s: seconds that replicas were up, added up over them.
+        limit: of rejects, past which it stops.
         meter: of the pace since the first replica was up: starting Ray and loading weights says nothing of the rows.
     """
 
@@ -54,6 +56,7 @@ class Course:
     replica_gpus: float = 0.0
     price_per_replica_hour: float | None = None
     attempt: int = 1
+    limit: RejectLimit = field(default_factory=RejectLimit)
     started_s: float = field(default_factory=time.monotonic)
     timeline: list[Point] = field(default_factory=list)
     replicas_busy: int = 0
@@ -158,6 +161,7 @@ def follow(
             if isinstance(item, BaseException):
                 raise _understood(item)
             course.count(item)
+            course.limit.count(item)
         now_s = time.monotonic()
         if now_s < next_look_s:
             continue

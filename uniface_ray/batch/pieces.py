@@ -4,7 +4,6 @@ A part has whole units: rows of one parent (the faces of a photo) stay together,
 """
 
 import json
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any
@@ -35,7 +34,7 @@ def join(payloads: Sequence[bytes]) -> bytes:
     """One chunk of its parts; seconds and amounts add up."""
     tables = [_open(payload) for payload in payloads]
     facts = [_facts(table) for table in tables]
-    sums = {name: dict(sum((Counter(one[name]) for one in facts), Counter())) for name in ("seconds", "amounts")}
+    sums = {name: _sum([one[name] for one in facts]) for name in ("seconds", "amounts")}
     faceless = [row_id for one in facts for row_id in one["faceless"]]
     joined = pa.concat_tables([table.replace_schema_metadata(None) for table in tables])
     return _pack(_with_facts(joined, {**facts[0], **sums, "faceless": faceless}))
@@ -55,6 +54,11 @@ def rejected(payload: Any, reject: Reject) -> bytes:
         column = pa.array([value] * table.num_rows, table.schema.field(name).type)
         table = table.set_column(index, table.schema.field(name), column)
     return _pack(table)
+
+
+def _sum(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    names = dict.fromkeys(name for part in parts for name in part)
+    return {name: sum(part.get(name, 0) for part in parts) for name in names}
 
 
 def _starts(table: pa.Table) -> list[int]:

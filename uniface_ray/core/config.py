@@ -211,6 +211,8 @@ class RunConfig(Settings):
         preflight: measure one replica in this process, propose batch and chunk sizes, and write nothing.
         chunk_rows: rows that are read, captioned and committed together; a dead run repeats at most those in flight.
         progress_every_s: seconds between progress lines and rewrites of progress.json.
+        max_reject_fraction: a run of which more rows than this are rejected stops; null for no limit.
+        max_reject_min_rows: the run must have done so many rows before that counts.
         price_per_replica_hour: of a replica with all it holds, in any currency, to tell what rows cost.
     """
 
@@ -220,6 +222,8 @@ class RunConfig(Settings):
     preflight: bool = False
     chunk_rows: int = Field(default=256, ge=1)
     progress_every_s: float = Field(default=5.0, gt=0)
+    max_reject_fraction: float | None = Field(default=None, ge=0, le=1)
+    max_reject_min_rows: int = Field(default=1000, ge=1)
     price_per_replica_hour: float | None = Field(default=None, ge=0)
 
 

@@ -56,8 +56,11 @@ def fetch(uri: str, storage: StorageConfig, max_bytes: int) -> bytes:
         if folder.is_local and not folder.exists(name):
             raise RejectError(RejectKind.NOT_FOUND, f"no such file: {uri}")
         with folder.open_input(name) as file:
-            check_size(uri, file.size(), max_bytes)
+            size = file.size()
+            check_size(uri, size, max_bytes)
             data: bytes = file.read()
+            if len(data) != size:
+                raise OSError(f"{len(data):,} of {size:,} bytes came")
     except UserError as error:
         raise RejectError(RejectKind.BAD_REQUEST, str(error)) from error
     except (OSError, ValueError) as error:
