@@ -16,6 +16,7 @@ import pytest
 from uniface_ray.batch.chunk import Chunk, pack_answers, pack_rows, unpack_answers, unpack_rows
 from uniface_ray.batch.commit import Marker, commit
 from uniface_ray.batch.layout import OK, REJECTED, marker_name, part_name
+from uniface_ray.batch.strays import sweep
 from uniface_ray.core.errors import SinkInUseError, UniFaceError
 from uniface_ray.core.fenced import Fenced, lease_name
 from uniface_ray.core.records import Reject, RejectKind, Row, RowRef
@@ -207,3 +208,19 @@ def test_a_marker_says_what_a_person_would_look_for(rows: list[Row], sink: Fence
     assert document["chunk"] == 3
     assert document["seconds"] == {"engine": 1.5}
     assert set(document["files"][0]) == {"name", "bytes", "sha256"}
+
+
+def test_what_no_marker_names_is_swept(rows: list[Row], sink: Fenced) -> None:
+    """In a bucket, a worker of an earlier run may still make a file where this one's chunk has none."""
+    for row in rows:
+        row.reject = None
+    marker = commit(sink, unpack_answers(answered(rows), TASK), planned=4)
+    Folder.write(sink, part_name(REJECTED, 3), b"late")
+    Folder.write(sink, part_name(OK, 4), b"of a chunk that is not done")
+    Folder.write(sink, "data/status=ok/notes.txt", b"somebody's")
+    assert sweep(sink, marker.files) == [part_name(REJECTED, 3)]
+    assert [entry.name for entry in sink.list("data", recursive=True)] == [
+        "data/status=ok/notes.txt",
+        part_name(OK, 3),
+        part_name(OK, 4),
+    ]

@@ -60,6 +60,7 @@ def test_an_answer_that_is_lost_does_not_lose_the_lease(folder: Folder, proxy: F
 @pytest.mark.parametrize("fault", FAULTS)
 def test_what_stays_is_the_rows_own_failure(folder: Folder, proxy: FaultProxy, fault: str) -> None:
     hasty = folder.storage.model_copy(update={"request_timeout_s": 0.5, "attempts": 2})
+    folder.write("0.jpg", PICTURE)
     proxy.faults = {fault: 1.0}
     with pytest.raises(RejectError) as caught:
         fetch(f"{folder.uri}/0.jpg", hasty, 10**9)

@@ -15,6 +15,7 @@ from uniface_ray.batch.replaying import begin, end
 from uniface_ray.batch.reporting import close_run
 from uniface_ray.batch.spreading import rows_of_a_chunk
 from uniface_ray.batch.stages import sink_failed
+from uniface_ray.batch.strays import sweep
 from uniface_ray.batch.tally import Tally, read_markers
 from uniface_ray.batch.trial import try_out
 from uniface_ray.batch.view import View
@@ -171,6 +172,8 @@ def _finish(
         state = "interrupted" if undone else "stopped"
     if job.replay:
         end(manifest, tally, view)
+    if state == "done" and len(manifest.attempts) > 1 and (strays := sweep(lease.sink, tally.files)):
+        view.note(f"removed {len(strays)} files that an earlier run's workers left behind")
     close_run(job, plan, course, manifest, state, view)
     return RunSummary(state, tally.counts(), sink.uri, exit_code=128 + (asked.number or 0) if undone else 0)
 
