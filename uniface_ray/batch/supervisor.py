@@ -66,6 +66,12 @@ class Supervisor:
                             "Is there enough memory for it? The worker's log tells more"
                         ) from error
                     time.sleep(1)
+                except UniFaceError:
+                    raise
+                except Exception as error:
+                    raise UniFaceError(
+                        f"the process of the {self.stage} stage cannot start: {type(error).__name__}: {error}"
+                    ) from error
         assert self._child
         return self._child
 
