@@ -17,6 +17,7 @@ from uniface_ray.batch.verify import verify
 from uniface_ray.core.compose import compose
 from uniface_ray.core.config import StorageConfig
 from uniface_ray.core.errors import UserError
+from uniface_ray.core.metrics import METRICS
 from uniface_ray.core.records import Reject, RejectKind, child_id_of, row_id_of
 from uniface_ray.core.sink_config import VerifyConfig
 from uniface_ray.core.storage import Folder
@@ -61,6 +62,7 @@ def test_each_face_is_a_row_and_each_photo_is_counted(photos: Path, sink: Folder
     assert counts(run) == (5, 4, 1, 0, 6)  # input, ok, rejected, pending, rows out
     assert run.tally.amounts["images"] == 6
     assert run.tally.amounts["faceless"] == 1
+    assert {f"uniface_{name}_total" for name in run.tally.amounts} <= {metric.name for metric in METRICS}
     rows = rows_of(sink, "ok")
     assert Counter(Path(row["uri"]).stem for row in rows) == {"a": 2, "c": 1, "d": 3}
     for row in rows:

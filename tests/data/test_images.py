@@ -157,7 +157,7 @@ def test_the_limit_is_ours_not_pillows() -> None:
         (b"<svg xmlns=''/>", "it looks like SVG or XML"),
         (b"%PDF-1.7", "it looks like a PDF document"),
         (b"PK\x03\x04....", "it looks like a zip archive"),
-        (b"\0\0\0\x18ftypheic", "it looks like a HEIC image"),
+        (b"\0\0\0\x18ftypheic", "it looks like a HEIC image (convert it to JPEG"),
         (b"\0\0\0\x18ftypisom", "it looks like an MP4 or QuickTime video"),
         (b"\0\x01\x02", "it begins with the bytes 00 01 02"),
     ],

@@ -34,6 +34,7 @@ METRICS = (
     Metric("uniface_chunks_total", "counter", "chunks committed"),
     Metric("uniface_read_bytes_total", "counter", "bytes of encoded images read from the source"),
     Metric("uniface_images_total", "counter", "images decoded"),
+    Metric("uniface_faceless_total", "counter", "photos in which no face was found"),
     Metric("uniface_tokens_total", "counter", "tokens of the answers"),
     Metric("uniface_stage_seconds_total", "counter", "seconds that workers spent in a stage", ("stage",)),
     Metric("uniface_chunks_under_way", "gauge", "chunks begun by a replica and not committed yet"),
@@ -77,7 +78,7 @@ class ChunkNumbers:
         rows_out: rows of the ok file.
         rejects_by_kind: the rest.
         seconds: by stage.
-        amounts: `read_bytes`, `images`, `tokens`.
+        amounts: `read_bytes`, `images`, `tokens`, `faceless`.
     """
 
     ok: int

@@ -1,5 +1,6 @@
 """Tell a file's format by its first bytes."""
 
+_HEIC = "a HEIC image (convert it to JPEG: sips, ImageMagick and phones' own export do)"
 _OTHERS = (
     (0, b"%PDF", "a PDF document"),
     (0, b"PK\x03\x04", "a zip archive"),
@@ -10,8 +11,8 @@ _OTHERS = (
     (0, b"\0\0\0\x0cJXL ", "a JPEG XL image"),
     (0, b"\0\0\0\x0cjP  ", "a JPEG 2000 image"),
     (4, b"ftypavif", "an AVIF image"),
-    (4, b"ftyphei", "a HEIC image"),
-    (4, b"ftypmif1", "a HEIC image"),
+    (4, b"ftyphei", _HEIC),
+    (4, b"ftypmif1", _HEIC),
     (4, b"ftyp", "an MP4 or QuickTime video"),
 )
 
