@@ -1,6 +1,6 @@
 """Tell a file's format by its first bytes."""
 
-_HEIC = "a HEIC image (convert it to JPEG: sips, ImageMagick and phones' own export do)"
+_HEIC = "a HEIC image (convert it to JPEG)"
 _OTHERS = (
     (0, b"%PDF", "a PDF document"),
     (0, b"PK\x03\x04", "a zip archive"),
