@@ -5,7 +5,9 @@ from uniface_ray.core.metrics import METRICS, ChunkNumbers, Recorder, count_chun
 
 def test_every_number_has_its_name_and_counters_add_up() -> None:
     recorder = Recorder()
-    chunk = ChunkNumbers(3, 6, {"timeout": 2}, {"read": 0.5}, {"read_bytes": 10, "images": 3, "tokens": 40})
+    chunk = ChunkNumbers(
+        3, 6, {"timeout": 2}, {"read": 0.5}, {"read_bytes": 10, "images": 3, "faceless": 1, "tokens": 40}
+    )
     count_chunk(recorder, chunk)
     count_chunk(recorder, chunk)
     show_workers(recorder, waiting=4, under_way=2, busy=1, up=2)
@@ -17,6 +19,7 @@ def test_every_number_has_its_name_and_counters_add_up() -> None:
         ("uniface_rows_out_total",): 12,
         ("uniface_read_bytes_total",): 20,
         ("uniface_images_total",): 6,
+        ("uniface_faceless_total",): 2,
         ("uniface_tokens_total",): 80,
         ("uniface_stage_seconds_total", "read"): 1.0,
         ("uniface_chunks_waiting",): 0,
