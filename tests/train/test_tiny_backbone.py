@@ -1,85 +1,103 @@
-"""The training's shortcuts (packed rows, bit embeddings, resuming) change nothing that the shipped model sees."""
+"""The training's shortcuts (packed rows, bit tables, resuming) change nothing that the shipped model sees."""
 
-import random
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
+from tests.model.toys import toy_config
 from uniface_ray.model.configuration import UniFaceConfig
-from uniface_ray.model.masks import additive
 from uniface_ray.model.modeling import UniFaceForConditionalGeneration
 from uniface_ray.model.prompts import understanding_ids
 from uniface_ray.train.tiny.attributes import VALUES
-from uniface_ray.train.tiny.backbone import BackboneRecipe, Reader, flip_bits, train_backbone
+from uniface_ray.train.tiny.backbone import BackboneRecipe, Trainee, make_batch, train_backbone
+from uniface_ray.train.tiny.bits import BitRows, flip_bits
 from uniface_ray.train.tiny.packing import IGNORED, Conversation, pack
-
-
-@pytest.fixture
-def config() -> UniFaceConfig:
-    torch.manual_seed(0)
-    return UniFaceConfig(
-        backbone_config={
-            "hidden_size": 32,
-            "intermediate_size": 64,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 2,
-            "max_position_embeddings": 128,
-        },
-        magvit_config={
-            "image_size": 16,
-            "base_channels": 4,
-            "encoder_multipliers": [1, 1, 2],
-            "encoder_blocks": [1, 1, 1],
-            "decoder_multipliers": [1, 1, 2],
-            "decoder_blocks": [1, 1, 1],
-            "latent_bits": 5,
-            "norm_groups": 2,
-        },
-        text_vocab_size=50,
-        max_text_length=16,
-        bos_token_id=0,
-        eos_token_id=0,
-    )
-
+from uniface_ray.train.tiny.prepare import Prepared
+from uniface_ray.train.tiny.talk import Talk, example_texts
+from uniface_ray.train.tiny.text_tokenizer import train_text_tokenizer
 
 TALK = [
     [Conversation([3, 4, 5], [6, 7]), Conversation([8], [9, 10, 11])],
     [Conversation([12, 13], [14])],
 ]
+RECIPE = BackboneRecipe(steps=4, read=4, drawn=2, dropout=0.2)
 
 
-def test_a_packed_text_is_the_prompt_of_the_shipped_model(config: UniFaceConfig) -> None:
-    reader = Reader(config, dropout=0.0).eval()
-    model = UniFaceForConditionalGeneration(config).eval()
-    model.showo.load_state_dict(reader.folded())
+@pytest.fixture
+def prepared() -> Prepared:
+    generator = torch.Generator().manual_seed(0)
+    classes = torch.full((6, len(VALUES)), -1)
+    classes[:, 0] = torch.arange(6) % 2
+    faces = torch.randint(256, (6, 3, 32, 32), generator=generator, dtype=torch.uint8)
+    return Prepared(faces, classes, torch.full((6,), 30.0))
+
+
+def new_model(text_vocab_size: int = 300) -> UniFaceForConditionalGeneration:
+    torch.manual_seed(0)
+    model = UniFaceForConditionalGeneration(
+        toy_config(text_vocab_size=text_vocab_size, max_text_length=64, bos_token_id=0, eos_token_id=0)
+    )
+    for part in (model.magvit, model.encoders.identity, model.encoders.semantic):
+        part.requires_grad_(False).eval()
+    for layer in model.showo.model.layers:
+        torch.nn.init.constant_(layer.sequence_experts.scale, 0.3)
+    return model
+
+
+def talk_about(prepared: Prepared) -> Talk:
+    return Talk(prepared, train_text_tokenizer(example_texts(prepared), vocab_size=300))
+
+
+def test_a_packed_text_is_the_prompt_of_the_shipped_model() -> None:
+    model = new_model().eval()
+    config = model.config
     codes = torch.randint(config.codebook_size, (2, config.num_image_tokens))
     packed = pack(config, codes, TALK)
     with torch.no_grad():
-        hidden = reader.phi.model(
-            inputs_embeds=reader.embedding_table()[packed.input_ids],
-            attention_mask=additive(packed.rule, torch.float32),
-            position_ids=packed.positions,
+        features = model.image_features(torch.rand(2, 3, 32, 32) * 2 - 1)
+        hidden = model.hidden_states(
+            packed.input_ids, attention_mask=packed.rule, position_ids=packed.positions, features=features
         ).last_hidden_state
         targets = packed.targets != IGNORED
-        together = reader.phi.lm_head(hidden[targets])[:, : config.text_vocab_size]
-        apart = []
-        for row_codes, conversations in zip(codes, TALK, strict=True):
+        together, apart = model.text_logits(hidden[targets]), []
+        for index, (row_codes, conversations) in enumerate(zip(codes, TALK, strict=True)):
             for talk in conversations:
                 ids = understanding_ids(config, [*talk.question, *talk.answer], row_codes)[None]
-                logits = model(ids).logits[0, -len(talk.answer) - 1 :]
-                assert logits.argmax(-1).max() < config.text_vocab_size
-                apart.append(logits[:, : config.text_vocab_size])
+                seen = features.index_select(torch.tensor([index]))
+                states = model.hidden_states(ids, features=seen).last_hidden_state
+                apart.append(model.text_logits(states[0, -len(talk.answer) - 1 :]))
     torch.testing.assert_close(together, torch.cat(apart), atol=1e-4, rtol=1e-4)
     assert packed.targets[targets].tolist() == [6, 7, 0, 9, 10, 11, 0, 14, 0]
 
 
-def test_image_rows_of_the_table_are_sums_of_their_bits(config: UniFaceConfig) -> None:
-    reader = Reader(config, dropout=0.0)
-    rows = reader.embedding_table()[config.image_token_offset : config.mask_token_id]
-    torch.testing.assert_close(rows[0b10110], reader.bit_vectors.T @ torch.tensor([1.0, -1.0, 1.0, 1.0, -1.0]))
-    assert reader.embedding_table().shape == (config.vocab_size, 32)
+def test_image_rows_of_the_table_are_sums_of_their_bits() -> None:
+    config: UniFaceConfig = toy_config()
+    rows = BitRows(config, 0.1)
+    free = torch.randn(config.vocab_size, config.backbone_config.hidden_size)
+    added = rows(free) - free
+    expected = rows.vectors.T @ torch.tensor([1.0, -1.0, 1.0, 1.0, -1.0, -1.0])
+    torch.testing.assert_close(added[rows.rows][0b101100], expected)
+    assert added[: rows.rows.start].abs().max() == added[rows.rows.stop :].abs().max() == 0
+
+
+def test_folding_changes_no_output(prepared: Prepared) -> None:
+    trainee = Trainee(new_model(), RECIPE).eval()
+    model = trainee.model
+    ids = understanding_ids(model.config, [3, 4], torch.arange(model.config.num_image_tokens) % 64)[None]
+    features = model.image_features(torch.zeros(1, 3, 32, 32))
+    with torch.no_grad():
+        states = model.hidden_states(ids, features=features).last_hidden_state
+        head = model.get_output_embeddings()
+        rows = trainee.head_bits.rows
+        logits = states @ trainee.head_bits(head.weight)[rows].T + head.bias[rows]
+        folded = trainee.fold()
+        states = folded.hidden_states(ids, features=features).last_hidden_state
+        torch.testing.assert_close(folded.image_logits(states), logits)
+    assert "showo.model.embed_tokens.weight" in folded.state_dict()
+    fresh = new_model()
+    fresh.load_state_dict(folded.state_dict())
 
 
 def test_flipped_bits_stay_codes() -> None:
@@ -92,23 +110,21 @@ def test_flipped_bits_stay_codes() -> None:
     assert share == pytest.approx(0.02, rel=0.1)
 
 
-def test_a_resumed_training_is_the_unbroken_one(config: UniFaceConfig, tmp_path: Path) -> None:
-    count = 6
-    views = torch.randint(config.codebook_size, (2, count, config.num_image_tokens))
-    classes = torch.full((count, len(VALUES)), -1)
-    classes[:, 0] = torch.arange(count) % 2
+def test_a_batch_is_the_same_whenever_it_is_made(prepared: Prepared) -> None:
+    model, talk = new_model(), talk_about(prepared)
+    first, again, other = (make_batch(model, talk, torch.ones(6), RECIPE, step) for step in (1, 1, 2))
+    assert first.prompts == again.prompts
+    assert first.conversations == again.conversations
+    assert torch.equal(first.seen.identity, again.seen.identity)
+    assert not torch.equal(first.seen.identity, other.seen.identity)
 
-    def converse(index: int, rng: random.Random) -> list[Conversation]:
-        return [Conversation([3 + index], [20 + rng.randrange(3)])]
+
+def test_a_resumed_training_is_the_unbroken_one(prepared: Prepared, tmp_path: Path) -> None:
+    talk = talk_about(prepared)
 
     def train(folder: Path, stop_after: int) -> dict[str, Tensor]:
         folder.mkdir(exist_ok=True)
-        recipe = BackboneRecipe(steps=4, batch=3, dropout=0.2)
-        years = torch.full((count,), 30.0)
-        reader = train_backbone(
-            config, views, classes, years, torch.ones(count), converse, recipe, folder, stop_after=stop_after
-        )
-        return reader.folded()
+        return train_backbone(new_model(), talk, torch.ones(6), RECIPE, folder, stop_after).state_dict()
 
     train(tmp_path / "broken", stop_after=2)
     resumed, unbroken = train(tmp_path / "broken", stop_after=4), train(tmp_path / "whole", stop_after=4)

@@ -6,7 +6,6 @@ import torch
 from uniface_ray.train.tiny.attributes import VALUES
 from uniface_ray.train.tiny.augment import random_views
 from uniface_ray.train.tiny.image_tokenizer import (
-    MAGVIT,
     AttributeHead,
     attribute_loss,
     picture_loss,
@@ -57,7 +56,7 @@ def test_a_perfect_picture_costs_nothing() -> None:
 
 
 def test_unsure_attributes_cost_nothing() -> None:
-    head = AttributeHead(MAGVIT["latent_bits"], 8).eval()
+    head = AttributeHead(12, 8).eval()
     logits, age = head(torch.ones(3, 12, 8, 8))
     assert {name: part.shape for name, part in logits.items()} == {name: (3, len(v)) for name, v in VALUES.items()}
     unsure = torch.full((3, len(VALUES)), -1)

@@ -9,7 +9,8 @@ import pytest
 from uniface_ray.evaluate.agreement import read_claims
 from uniface_ray.train.tiny.attributes import VALUES, Attributes
 from uniface_ray.train.tiny.questions import CAPTION_QUESTIONS, caption_pair, question_answers
-from uniface_ray.train.tiny.wording import caption, person
+from uniface_ray.train.tiny.wording import caption, person, short_prompt
+from uniface_ray.train.tiny.yes_no import shows_pair, yes_no_pairs
 
 WORDINGS = 12
 FACES = [
@@ -97,3 +98,46 @@ def test_the_default_question_is_the_most_frequent() -> None:
     asked = [caption_pair(Attributes(gender="male"), rng)[0] for _ in range(400)]
     assert 0.45 < asked.count(CAPTION_QUESTIONS[0]) / 400 < 0.75
     assert set(asked) == set(CAPTION_QUESTIONS)
+
+
+def test_short_prompts_say_nothing_wrong_and_all_that_they_must() -> None:
+    rng = random.Random(0)
+    for face in FACES:
+        always = ("age_group", "hair_color")
+        claims = read_claims(short_prompt(face, rng, always=always))
+        assert claims.gender == face.gender
+        assert claims.age_group == face.age_group
+        assert claims.hair_color == face.hair_color
+        assert claims.smile == "no" or face.smile is not None
+
+
+def test_yes_and_no_are_right_and_about_as_frequent() -> None:
+    rng = random.Random(0)
+    face = Attributes(gender="female", age_group="older", smile="no", hair_color="grey", bald="no")
+    said = [pair for _ in range(200) for pair in yes_no_pairs(face, rng)]
+    assert ("Is this a woman?", "Yes.") in said
+    assert ("Is this a man?", "No.") in said
+    assert ("Is this a man?", "Yes.") not in said
+    assert all(answer == "No." for question, answer in said if "smil" in question or "bald" in question)
+    gender = [answer for question, answer in said if "woman" in question or " man" in question or "male" in question]
+    assert 0.4 < gender.count("Yes.") / len(gender) < 0.6
+
+
+def test_a_false_description_is_false_in_what_it_says() -> None:
+    rng = random.Random(0)
+    face = Attributes(gender="male", age_group="young adult", smile="yes", hair_color="brown")
+    answers = []
+    for _ in range(200):
+        pair = shows_pair(face, rng)
+        assert pair is not None
+        claims = read_claims(pair[0])
+        wrong = [
+            claims.gender == "female",
+            claims.age_group not in (None, "young adult"),
+            claims.hair_color not in (None, "brown"),
+            any(word in pair[0] for word in ("serious", "not smiling")),
+        ]
+        assert any(wrong) == (pair[1] == "No."), pair
+        answers.append(pair[1])
+    assert 60 < answers.count("Yes.") < 140
+    assert shows_pair(Attributes(), rng) is None

@@ -24,24 +24,32 @@ def tiny(experts: bool, **fields: Any) -> UniFaceConfig:
     """The network of uniface-tiny for 128-px images: 8 x 8 tokens of 12 bits, a backbone of 6 million at most."""
     if experts:
         fields = {
-            "token_experts": {"width": 64, "shared_width": 512},
+            "token_experts": {"routed": 4, "active": 2, "width": 96, "shared_width": 256},
             "sequence_experts": {
-                "resampler_width": 64,
-                "resampler_heads": 2,
+                "resampler_width": 96,
+                "resampler_heads": 4,
                 "semantic_layer": -1,
                 "semantic_mean": [0.5, 0.5, 0.5],
                 "semantic_std": [0.5, 0.5, 0.5],
             },
             "semantic_config": {
-                "model_type": "clip_vision_model",
-                "hidden_size": 128,
-                "intermediate_size": 512,
+                "model_type": "siglip_vision_model",
+                "hidden_size": 96,
+                "intermediate_size": 384,
                 "num_hidden_layers": 4,
                 "num_attention_heads": 4,
                 "image_size": 128,
                 "patch_size": 16,
+                "vision_use_head": False,
             },
-            "identity_config": {"image_size": 64, "widths": [16, 16, 32, 64, 128], "blocks": [1, 1, 1, 1]},
+            "identity_config": {
+                "image_size": 72,
+                "crop": 0.8,
+                "bgr": False,
+                "widths": [16, 24, 64, 96, 128],
+                "blocks": [1, 1, 2, 1],
+                "embedding_size": 64,
+            },
         } | fields
     return UniFaceConfig(
         **{

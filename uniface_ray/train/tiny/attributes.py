@@ -1,6 +1,8 @@
 """What is sure about a face: estimates and pixel readings become attributes, and doubtful ones become None."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
 
 from uniface_ray.train.tiny.appearance import HAIR_COLORS, Appearance
 from uniface_ray.train.tiny.faces import Estimates
@@ -14,8 +16,10 @@ _AGE_RANGES = {
     "older": (57.0, 120.0),
 }
 # Grey hair on the young is nearly always a hat, a wig or ash blond under a dull sky.
-_YOUNGEST_GREY = 42.0
+YOUNGEST_GREY = 42.0
 _YOUNGEST_BALD = 25.0
+# White hair under warm light looks blond to a median of pixels.
+OLDEST_BLOND = 55.0
 
 # Every attribute with its values, in the order of a classifier's classes.
 VALUES: dict[str, tuple[str, ...]] = {
@@ -53,6 +57,16 @@ class Attributes:
         result: str | None = getattr(self, name)
         return result
 
+    def only(self, names: Iterable[str]) -> "Attributes":
+        """The same face with no more known of it than the named attributes."""
+        hidden: dict[str, Any] = dict.fromkeys(set(VALUES).difference(names))
+        return replace(self, **hidden)
+
+    def with_value(self, name: str, value: str) -> "Attributes":
+        """The same face with another value of one attribute."""
+        changed: dict[str, Any] = {name: value}
+        return replace(self, **changed)
+
     def class_index(self, name: str) -> int:
         """Place of the value in VALUES[name]; -1 where it is unsure."""
         value = self.value(name)
@@ -89,7 +103,7 @@ def decide(estimates: Estimates, appearance: Appearance) -> Attributes:
     """Join what the nets and the pixels say of one face."""
     age = estimates.age
     hair = appearance.hair_color
-    if hair == "grey" and age < _YOUNGEST_GREY:
+    if (hair == "grey" and age < YOUNGEST_GREY) or (hair == "blond" and age > OLDEST_BLOND):
         hair = None
     sex = gender(estimates.p_male)
     bald: str | None = "no" if appearance.bald is False else None

@@ -1,13 +1,32 @@
 """Random views of training faces: faces in the wild are cropped, lit and compressed less evenly than aligned ones."""
 
 import math
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from uniface_ray.train.tiny.attributes import VALUES
 
-def random_views(faces: Tensor, size: int, generator: torch.Generator, strength: float = 1.0) -> Tensor:
+
+@dataclass(frozen=True)
+class Zoom:
+    """Range of the natural logarithm of the zoom: below 0 nearer, above 0 further away."""
+
+    nearest: float
+    furthest: float
+
+
+# Crops of detectors show more of the surroundings than the aligned faces: zoom out further than in.
+ALIGNED = Zoom(-0.16, 0.34)
+# Portraits are cropped as people like it, often from the hairline to the chin.
+WILD = Zoom(-0.42, 0.3)
+
+
+def random_views(
+    faces: Tensor, size: int, generator: torch.Generator, strength: float = 1.0, zoom: Zoom = ALIGNED
+) -> Tensor:
     """One random view of each face.
 
     Args:
@@ -15,6 +34,7 @@ def random_views(faces: Tensor, size: int, generator: torch.Generator, strength:
         size: side of the views in pixels.
         generator: source of the randomness.
         strength: 0 gives the plain, resized faces.
+        zoom: how near and how far at strength 1.
 
     Returns:
         (B, 3, size, size) float32 in -1..1.
@@ -24,11 +44,10 @@ def random_views(faces: Tensor, size: int, generator: torch.Generator, strength:
     def uniform(low: float, high: float) -> Tensor:
         return low + (high - low) * torch.rand(count, generator=generator)
 
-    # Crops of detectors show more of the surroundings than the aligned faces: zoom out further than in.
-    zoom = torch.exp(uniform(-0.16, 0.34) * strength)
+    scale = torch.exp(uniform(zoom.nearest, zoom.furthest) * strength)
     angle = uniform(-1, 1) * math.radians(10) * strength
     flip = torch.where(uniform(0, 1) < 0.5 * min(strength, 1.0), -1.0, 1.0)
-    cosine, sine = torch.cos(angle) * zoom, torch.sin(angle) * zoom
+    cosine, sine = torch.cos(angle) * scale, torch.sin(angle) * scale
     shift_x, shift_y = uniform(-0.2, 0.2) * strength, uniform(-0.2, 0.2) * strength
     theta = torch.stack(
         [torch.stack([cosine * flip, -sine, shift_x], -1), torch.stack([sine * flip, cosine, shift_y], -1)], dim=1
@@ -60,3 +79,50 @@ def _degrade(views: Tensor, generator: torch.Generator, strength: float) -> Tens
     views[blurred] = F.interpolate(tiny, size=size, mode="bilinear")
     views[noisy] += 0.05 * torch.randn(views[noisy].shape, generator=generator)
     return views.clamp(-1, 1)
+
+
+# What each change of a picture makes untrue or unseen.
+_CAP_HIDES = ("hair_color", "bald")
+_GREY_HIDES = ("hair_color", "skin", "background")
+_TINT_HIDES = ("skin", "background")
+
+
+def wild_views(faces: Tensor, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Views as `random_views`, nearer, some with a cap, some without colour, some under coloured light.
+
+    Returns:
+        the views (B, 3, size, size), and what can still be told of them: (B, attributes) bool in the order of VALUES.
+    """
+    count = len(faces)
+    told = torch.ones(count, len(VALUES), dtype=torch.bool)
+    chance = torch.rand(3, count, generator=generator)
+    capped, grey, tinted = chance[0] < 0.15, chance[1] < 0.1, chance[2] < 0.3
+    for chosen, names in ((capped, _CAP_HIDES), (grey, _GREY_HIDES), (tinted, _TINT_HIDES)):
+        for name in names:
+            told[chosen, list(VALUES).index(name)] = False
+    views = random_views(_with_caps(faces, capped, generator), size, generator, 1.0, WILD)
+    # Warm or cold light, as a daylight and a tungsten setting of a camera would give.
+    warmth = (torch.rand(count, generator=generator) - 0.5) * 0.36 * tinted
+    light = torch.exp(torch.stack([warmth, torch.zeros(count), -warmth], dim=1))[:, :, None, None]
+    views = ((views + 1.0) * light - 1.0).clamp(-1, 1)
+    luma = (views * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1, keepdim=True)
+    return torch.where(grey[:, None, None, None], luma.expand_as(views), views), told
+
+
+def _with_caps(faces: Tensor, capped: Tensor, generator: torch.Generator) -> Tensor:
+    """A plain cap, darker or brighter at its brim, above the brows of the chosen faces (eyes lie at 47 %)."""
+    side = faces.shape[-1]
+    ticks = (torch.arange(side) + 0.5) / side
+    faces = faces.clone()
+    for index in capped.nonzero()[:, 0].tolist():
+        numbers = torch.rand(9, generator=generator)
+        brim = 0.24 + 0.12 * float(numbers[0])
+        bend = (float(numbers[1]) - 0.3) * 0.5
+        wide = 0.26 + 0.14 * float(numbers[2])
+        edge = brim + bend * (ticks - 0.5) ** 2
+        above = edge[None, :] - ticks[:, None]
+        inside = (above > 0) & ((ticks[None, :] - 0.5).abs() < wide) & (above < 0.3 + 0.2 * float(numbers[3]))
+        cap, band = numbers[4:7] * 255, (numbers[7:9].mean() * 255).expand(3)
+        color = torch.where((above < 0.05)[None], band[:, None, None], cap[:, None, None])
+        faces[index] = torch.where(inside[None], color.to(torch.uint8), faces[index])
+    return faces

@@ -1,187 +1,215 @@
-"""Trains the language model on image codes and text.
+"""Trains the language model on image codes, features and text: to caption, to answer and to draw, in every step.
 
-Two helps that are gone after training: image embeddings are sums of one vector a bit (codes that share bits then share
-meaning, which a few thousand faces could not teach a free table), and a linear head reads attributes off `<|eoi|>`.
+Two helps that are gone after training: tables of image tokens are sums of one vector a bit (see `bits`), and a linear
+head reads attributes off `<|eoi|>`.
 """
 
 import logging
 import random
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import PhiForCausalLM
+from torch.nn.utils import parametrize
 
-from uniface_ray.model.configuration import UniFaceConfig
-from uniface_ray.model.masks import additive
+from uniface_ray.model.corruption import corrupt
+from uniface_ray.model.d3diff import D3DiffConfig, d3diff
+from uniface_ray.model.features import ImageFeatures
+from uniface_ray.model.modeling import UniFaceForConditionalGeneration
+from uniface_ray.model.prompts import generation_ids
 from uniface_ray.train.tiny.attributes import VALUES
+from uniface_ray.train.tiny.bits import BitRows, flip_bits
 from uniface_ray.train.tiny.checkpoint import load_progress, one_cycle, save_progress
+from uniface_ray.train.tiny.encode import Seen, codes_to_draw, see
 from uniface_ray.train.tiny.image_tokenizer import attribute_loss
-from uniface_ray.train.tiny.packing import IGNORED, Conversation, Packed, pack
+from uniface_ray.train.tiny.packing import IGNORED, Conversation, pack
+from uniface_ray.train.tiny.talk import Talk
 
 log = logging.getLogger(__name__)
-
-BACKBONE = {
-    "hidden_size": 256,
-    "intermediate_size": 1024,
-    "num_hidden_layers": 4,
-    "num_attention_heads": 4,
-    "max_position_embeddings": 512,
-    "initializer_range": 0.04,
-}
 
 
 @dataclass(frozen=True)
 class BackboneRecipe:
-    """Steps and rates; `flipped_bits` is the share of code bits inverted at random, `dropout` falls on residuals."""
+    """Steps, rates and weights.
 
-    steps: int = 2500
-    batch: int = 24
+    `read` faces are captioned and asked about in a step, and `drawn` ones masked; `flipped_bits` is the share of code
+    bits of the former inverted at random; `dropout` falls on residuals.
+    """
+
+    steps: int = 1600
+    read: int = 16
+    drawn: int = 16
     learning_rate: float = 1.5e-3
     weight_decay: float = 0.05
     dropout: float = 0.1
     flipped_bits: float = 0.02
-    attribute_weight: float = 1.0
+    attribute_weight: float = 0.5
+    drawing_weight: float = 0.5
+    drawing: D3DiffConfig = field(default_factory=D3DiffConfig)
     seed: int = 0
 
 
-class Reader(nn.Module):
-    """The Phi backbone with the two training helps around it."""
+@dataclass(frozen=True)
+class Losses:
+    """Scalars of one step, each before its weight."""
 
-    def __init__(self, config: UniFaceConfig, dropout: float) -> None:
+    text: Tensor
+    mask: Tensor
+    score: Tensor
+    balance: Tensor
+    attributes: Tensor
+
+
+class Trainee(nn.Module):
+    """The model with the training helps around it; `fold` takes them away again."""
+
+    def __init__(self, model: UniFaceForConditionalGeneration, recipe: BackboneRecipe) -> None:
         super().__init__()
-        backbone = config.backbone_config
-        backbone.resid_pdrop = backbone.embd_pdrop = dropout
-        self.config = config
-        self.phi = PhiForCausalLM(backbone)
-        bits = config.magvit_config.latent_bits
-        self.bit_vectors = nn.Parameter(torch.randn(bits, backbone.hidden_size) * 0.08 / bits**0.5)
-        self.code_vectors = nn.Parameter(torch.zeros(config.codebook_size, backbone.hidden_size))
-        powers = 2 ** torch.arange(bits - 1, -1, -1)
-        signs = ((torch.arange(config.codebook_size)[:, None] & powers) > 0).float() * 2 - 1
-        self.register_buffer("signs", signs, persistent=False)
-        self.attributes = nn.ModuleDict(
-            {name: nn.Linear(backbone.hidden_size, len(values)) for name, values in VALUES.items()}
-        )
-        self.age = nn.Linear(backbone.hidden_size, 1)
+        self.model, self.recipe = model, recipe
+        config, width = model.config, model.config.backbone_config.hidden_size
+        for layer in model.showo.model.layers:
+            layer.resid_dropout.p = recipe.dropout
+        table, head = model.get_input_embeddings(), model.get_output_embeddings()
+        with torch.no_grad():
+            for weight in (table.weight, head.weight):
+                weight[config.image_token_offset : config.mask_token_id] = 0.0
+        self.head_bits = BitRows(config, 0.04)
+        parametrize.register_parametrization(table, "weight", BitRows(config, 0.08))
+        self.attributes = nn.ModuleDict({name: nn.Linear(width, len(values)) for name, values in VALUES.items()})
+        self.age = nn.Linear(width, 1)
 
-    def embedding_table(self) -> Tensor:
-        """(vocabulary, hidden): the embeddings with image rows made of their bits."""
-        free = self.phi.get_input_embeddings().weight
-        first, end = self.config.image_token_offset, self.config.mask_token_id
-        images = self.get_buffer("signs") @ self.bit_vectors + self.code_vectors
-        return torch.cat([free[:first], images, free[end:]])
-
-    def forward(self, packed: Packed) -> tuple[Tensor, dict[str, Tensor], Tensor]:
-        """Text logits at the targets (targets or more, text ids), attribute logits by name (B, values), age (B,)."""
-        embedded = F.embedding(packed.input_ids, self.embedding_table())
-        hidden = self.phi.model(
-            inputs_embeds=embedded,
-            attention_mask=additive(packed.rule, torch.bfloat16),
+    def forward(self, batch: "Batch") -> Losses:
+        """Losses of one mixed batch."""
+        config, model = self.model.config, self.model
+        resamplers, seen = model.encoders.resamplers, batch.seen
+        flips = torch.Generator().manual_seed(batch.seeds[0])
+        codes = flip_bits(seen.codes, config.magvit_config.latent_bits, self.recipe.flipped_bits, flips)
+        packed = pack(config, codes, batch.conversations)
+        read = model.hidden_states(
+            packed.input_ids,
+            attention_mask=packed.rule,
             position_ids=packed.positions,
+            features=ImageFeatures(resamplers["semantic"](seen.semantic), resamplers["identity"](seen.identity)),
             use_cache=False,
-        ).last_hidden_state
-        # Answers are text: the head over image ids is left alone, see `folded`.
-        text = self.config.text_vocab_size
-        logits = F.linear(_rounded(hidden[packed.targets != IGNORED]), self.phi.lm_head.weight[:text])
-        logits = logits + self.phi.lm_head.bias[:text]
-        end_of_image = hidden[:, self.config.num_image_tokens + 2]
-        attributes = {name: layer(end_of_image) for name, layer in self.attributes.items()}
-        return logits, attributes, self.age(end_of_image)[:, 0]
+        )
+        states, targets = read.last_hidden_state, packed.targets
+        answered = targets != IGNORED
+        surprise = F.cross_entropy(model.text_logits(states[answered]), targets[answered], reduction="none")
+        weights = packed.weights[answered]
+        text = (surprise * weights).sum() / weights.sum()
+        end_of_image = states[:, config.num_image_tokens + 2]
+        told = {name: layer(end_of_image) for name, layer in self.attributes.items()}
+        reading = attribute_loss((told, self.age(end_of_image)[:, 0]), batch.classes, batch.years)
+
+        masked = corrupt(config, batch.drawn, self.recipe.drawing.schedule, batch.seeds)
+        rows = torch.stack([generation_ids(config, prompt) for prompt in batch.prompts])
+        image = slice(-config.num_image_tokens - 1, -1)
+        rows[:, image] = masked.image_ids
+        drawn = model.hidden_states(rows, mask_ratio=masked.share, use_cache=False)
+        head = model.get_output_embeddings()
+        logits = F.linear(drawn.last_hidden_state[:, image], self.head_bits(head.weight)[self.head_bits.rows])
+        loss = d3diff(logits + head.bias[self.head_bits.rows], masked.labels, masked.share, self.recipe.drawing)
+        assert read.balance_loss is not None  # gradients are on
+        assert drawn.balance_loss is not None
+        balance = (read.balance_loss + drawn.balance_loss).sum()
+        return Losses(text, loss.mask, loss.score, balance, reading)
+
+    def total(self, losses: Losses) -> Tensor:
+        """The weighted sum of the losses."""
+        drawing = losses.mask + self.recipe.drawing.alpha * losses.score
+        experts = self.model.config.token_experts.balance_weight * losses.balance
+        reading = self.recipe.attribute_weight * losses.attributes
+        return losses.text + self.recipe.drawing_weight * drawing + experts + reading
 
     @torch.no_grad()
-    def folded(self) -> dict[str, Tensor]:
-        """State of a plain Phi: the bit vectors become table rows, and no answer begins with an image token."""
-        state = {name: value.detach().clone() for name, value in self.phi.state_dict().items()}
-        state["model.embed_tokens.weight"] = self.embedding_table().clone()
-        text = self.config.text_vocab_size
-        state["lm_head.weight"][text:] = 0.0
-        state["lm_head.bias"][text:] = -30.0
-        return state
+    def fold(self) -> UniFaceForConditionalGeneration:
+        """The model alone: sums of bits become rows of its tables, dropout is off. The trainee is of no use then."""
+        parametrize.remove_parametrizations(self.model.get_input_embeddings(), "weight")
+        head = self.model.get_output_embeddings()
+        head.weight.copy_(self.head_bits(head.weight))
+        for layer in self.model.showo.model.layers:
+            layer.resid_dropout.p = 0.0
+        return self.model.eval()
 
 
-def model_config(text_vocab_size: int, end_of_text: int, magvit: dict[str, object]) -> UniFaceConfig:
-    """Configuration of uniface-tiny."""
-    return UniFaceConfig(
-        backbone_config=dict(BACKBONE),
-        magvit_config=magvit,
-        text_vocab_size=text_vocab_size,
-        max_text_length=64,
-        bos_token_id=end_of_text,
-        eos_token_id=end_of_text,
+@dataclass(frozen=True)
+class Batch:
+    """Faces to read, with what is said about them, and faces to draw: codes (B, N), prompts, and seeds of the masks."""
+
+    seen: Seen
+    conversations: list[list[Conversation]]
+    classes: Tensor
+    years: Tensor
+    drawn: Tensor
+    prompts: list[list[int]]
+    seeds: list[int]
+
+
+def make_batch(
+    model: UniFaceForConditionalGeneration, talk: Talk, weights: Tensor, recipe: BackboneRecipe, step: int
+) -> Batch:
+    """The batch of one step, the same whenever it is made."""
+    seed = recipe.seed * 1_000_003 + step
+    generator, rng = torch.Generator().manual_seed(seed), random.Random(seed)
+    chosen = torch.multinomial(weights, recipe.read + recipe.drawn, replacement=True, generator=generator)
+    read, drawn = chosen[: recipe.read], chosen[recipe.read :]
+    seen = see(model, talk.prepared.faces[read], generator)
+    return Batch(
+        seen=seen,
+        conversations=[
+            talk.conversations(face, told, rng) for face, told in zip(read.tolist(), seen.told.tolist(), strict=True)
+        ],
+        classes=talk.prepared.classes[read].masked_fill(~seen.told, -1),
+        years=talk.prepared.years[read],
+        drawn=codes_to_draw(model, talk.prepared.faces[drawn], generator),
+        prompts=[talk.prompt(face, rng) for face in drawn.tolist()],
+        seeds=[rng.getrandbits(62) for _ in range(recipe.drawn)],
     )
 
 
-def _rounded(rows: Tensor, step: int = 128) -> Tensor:
-    """Rows (count, width) with zeros to a multiple of `step` rows, for the same reason as in `packing`."""
-    return F.pad(rows, (0, 0, 0, -len(rows) % step))
-
-
-def flip_bits(codes: Tensor, bits: int, share: float, generator: torch.Generator) -> Tensor:
-    """Invert each bit of each code (B, N) with probability `share`."""
-    flips = torch.rand((*codes.shape, bits), generator=generator) < share
-    return codes ^ (flips.long() * 2 ** torch.arange(bits)).sum(-1)
-
-
 def train_backbone(
-    config: UniFaceConfig,
-    views: Tensor,
-    classes: Tensor,
-    years: Tensor,
+    model: UniFaceForConditionalGeneration,
+    talk: Talk,
     weights: Tensor,
-    converse: Callable[[int, random.Random], Sequence[Conversation]],
     recipe: BackboneRecipe,
     out: Path,
     stop_after: int | None = None,
-) -> Reader:
-    """Train, or go on training from the checkpoint in `out`.
+) -> UniFaceForConditionalGeneration:
+    """Train `model` in place, or go on training from the checkpoint in `out`.
 
     Args:
-        config: of the model.
-        views: (views, count, N) image codes of augmented views.
-        classes: (count, attributes) int64, -1 where unsure.
-        years: (count,) estimated ages.
-        weights: (count,) how often to draw each face.
-        converse: conversations about face `index`, worded at random.
+        model: see `network.new_model`.
+        talk: the faces and what is said about them.
+        weights: (faces,) how often to show each face.
         recipe: what to do.
         out: folder for `backbone.pt`.
         stop_after: stop, with a checkpoint, after this many steps of the recipe.
     """
     torch.manual_seed(recipe.seed)
-    reader = Reader(config, recipe.dropout)
-    matrices = [p for p in reader.parameters() if p.ndim >= 2]
-    others = [p for p in reader.parameters() if p.ndim < 2]
-    groups = [{"params": matrices, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    trainee = Trainee(model, recipe)
+    trained = [p for p in trainee.parameters() if p.requires_grad]
+    decayed, others = [p for p in trained if p.ndim >= 2], [p for p in trained if p.ndim < 2]
+    groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(0.9, 0.98), fused=True)
     path = out / "backbone.pt"
-    first = load_progress(path, reader, optimizer)
-    reader.train()
+    first = load_progress(path, trainee, optimizer)
+    trainee.train()
     last = min(recipe.steps, stop_after or recipe.steps)
     for step in range(first, last):
         # Seeds a step (dropout too) make a resumed run go as an unbroken one would have.
-        generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
         torch.manual_seed(recipe.seed * 1_000_003 + step)
-        rng = random.Random(recipe.seed * 1_000_003 + step)
-        chosen = torch.multinomial(weights, recipe.batch, replacement=True, generator=generator)
-        view = torch.randint(len(views), (recipe.batch,), generator=generator)
-        codes = flip_bits(views[view, chosen].long(), config.magvit_config.latent_bits, recipe.flipped_bits, generator)
-        packed = pack(config, codes, [converse(index, rng) for index in chosen.tolist()])
         for group in optimizer.param_groups:
             group["lr"] = recipe.learning_rate * one_cycle(step, recipe.steps)
         with torch.autocast("cpu", torch.bfloat16):
-            logits, attributes, age = reader(packed)
-        targets = packed.targets[packed.targets != IGNORED]
-        text = F.cross_entropy(logits[: len(targets)].float(), targets)
-        reading = attribute_loss((attributes, age), classes[chosen], years[chosen])
+            losses = trainee(make_batch(model, talk, weights, recipe, step))
         optimizer.zero_grad()
-        (text + recipe.attribute_weight * reading).backward()
-        nn.utils.clip_grad_norm_(reader.parameters(), 1.0)
+        trainee.total(losses).backward()
+        nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
         if step % 50 == 0:
-            log.info("backbone step %d: text %.3f attributes %.3f", step, text.item(), reading.item())
-        if (step + 1) % 250 == 0 or step + 1 == last:
-            save_progress(path, reader, optimizer, step + 1)
-    return reader.eval()
+            log.info("backbone step %d: %s", step, ", ".join(f"{k} {v.item():.3f}" for k, v in vars(losses).items()))
+        if (step + 1) % 100 == 0 or step + 1 == last:
+            save_progress(path, trainee, optimizer, step + 1)
+    return trainee.fold()

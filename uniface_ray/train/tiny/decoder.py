@@ -1,4 +1,8 @@
-"""Goes on training the decoder alone, with the codes fixed: sharper pictures that still read back as the same codes."""
+"""Goes on training the decoder alone, with the codes fixed: clearer pictures of the same faces.
+
+Error of pixels alone gives the mean of all faces that a code can stand for, which is soft. What the identity encoder
+sees in a face and in the picture made of its codes must be alike as well (a perceptual loss, Johnson et al. 2016).
+"""
 
 import logging
 from dataclasses import dataclass
@@ -8,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from uniface_ray.model.identity import IRResNet
 from uniface_ray.model.magvit import MagvitV2
 from uniface_ray.train.tiny.augment import random_views
 from uniface_ray.train.tiny.checkpoint import load_progress, one_cycle, save_progress
@@ -18,44 +23,61 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class DecoderRecipe:
-    """Steps and weights; `read_back_weight` is on the error of the latents that the encoder finds in what was made."""
+    """Steps and weights."""
 
-    steps: int = 700
-    batch: int = 16
-    learning_rate: float = 1e-3
-    read_back_weight: float = 0.1
+    steps: int = 400
+    batch: int = 12
+    learning_rate: float = 8e-4
+    likeness_weight: float = 0.7
     seed: int = 1
 
 
-def train_decoder(magvit: MagvitV2, faces: Tensor, recipe: DecoderRecipe, out: Path) -> None:
-    """Train `magvit.decoder` in place, or go on from the checkpoint in `out`; the encoder stays as it is.
+def likeness_loss(seer: IRResNet, made: Tensor, wanted: Tensor) -> Tensor:
+    """Difference of what the identity encoder's layers see in two pictures (B, 3, H, W), each to its own scale."""
+    side = seer.config.image_size
+    x, y = (F.interpolate(picture, size=side, mode="bilinear", antialias=True) for picture in (made, wanted))
+    total = torch.zeros(())
+    for layer in (seer.input_layer, *seer.body):
+        x = layer(x)
+        with torch.no_grad():
+            y = layer(y)
+        total = total + F.l1_loss(x.float(), y.float()) / y.float().abs().mean()
+    return total / (1 + len(seer.body))
+
+
+def train_decoder(magvit: MagvitV2, seer: IRResNet, faces: Tensor, recipe: DecoderRecipe, out: Path) -> None:
+    """Train `magvit.decoder` in place, or go on from the checkpoint in `out`; encoder and `seer` stay as they are.
 
     Args:
         magvit: the tokenizer, trained.
+        seer: the identity encoder, trained.
         faces: (count, 3, side, side) uint8.
         recipe: what to do.
         out: folder for `decoder.pt`.
     """
-    optimizer = torch.optim.AdamW(magvit.decoder.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.98), fused=True)
+    seer.requires_grad_(False).eval()
+    optimizer = torch.optim.AdamW(
+        magvit.decoder.requires_grad_(True).parameters(), lr=recipe.learning_rate, betas=(0.9, 0.98), fused=True
+    )
     path = out / "decoder.pt"
-    first = load_progress(path, magvit.decoder, optimizer)
-    magvit.encoder.requires_grad_(False)
-    for step in range(first, recipe.steps):
+    for step in range(load_progress(path, magvit.decoder, optimizer), recipe.steps):
         generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
         chosen = torch.randint(len(faces), (recipe.batch,), generator=generator)
-        views = random_views(faces[chosen], magvit.config.image_size, generator, strength=0.4)
+        views = random_views(faces[chosen], magvit.config.image_size, generator, strength=0.3)
         for group in optimizer.param_groups:
             group["lr"] = recipe.learning_rate * one_cycle(step, recipe.steps)
         with torch.autocast("cpu", torch.bfloat16):
-            latents = magvit.encoder(views).float()
-            made = magvit.decoder(magvit.quantize(latents)).float()
-            read_back = magvit.encoder(made).float()
-        loss = picture_loss(made, views) + recipe.read_back_weight * F.l1_loss(read_back, latents)
+            with torch.no_grad():
+                codes = magvit.quantize(magvit.encoder(views))
+            made = magvit.decoder(codes).float()
+            likeness = likeness_loss(seer, made, views)
+        pictures = picture_loss(made, views)
         optimizer.zero_grad()
-        loss.backward()
+        (pictures + recipe.likeness_weight * likeness).backward()
         nn.utils.clip_grad_norm_(magvit.decoder.parameters(), 1.0)
         optimizer.step()
         if step % 50 == 0:
-            log.info("decoder step %d: loss %.3f", step, loss.item())
-        if (step + 1) % 100 == 0 or step + 1 == recipe.steps:
+            log.info("decoder step %d: pictures %.3f, likeness %.3f", step, pictures.item(), likeness.item())
+        if (step + 1) % 50 == 0 or step + 1 == recipe.steps:
             save_progress(path, magvit.decoder, optimizer, step + 1)
+    magvit.requires_grad_(False)

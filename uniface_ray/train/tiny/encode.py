@@ -1,33 +1,47 @@
-"""Encodes augmented views of every face to image codes, once, so that the language model trains on codes alone."""
+"""What the frozen parts of the model see of faces: image codes and the encoders' features, of fresh views each step."""
 
-import os
-from pathlib import Path
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from uniface_ray.model.magvit import MagvitV2
-from uniface_ray.train.tiny.augment import random_views
+from uniface_ray.model.modeling import UniFaceForConditionalGeneration
+from uniface_ray.train.tiny.augment import random_views, wild_views
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One view of each of B faces.
+
+    Attributes:
+        codes: (B, N) int64.
+        told: (B, attributes) bool, what can be told of the view.
+        semantic: (B, patches, width) floats, before the resampler.
+        identity: (B, cells, width) floats, before the resampler.
+    """
+
+    codes: Tensor
+    told: Tensor
+    semantic: Tensor
+    identity: Tensor
 
 
 @torch.no_grad()
-def encode_views(faces: Tensor, magvit: MagvitV2, views: int, path: Path) -> Tensor:
-    """(views, count, N) int16 codes; the first view is the plain face. Kept in `path`."""
-    if path.exists():
-        kept: Tensor = torch.load(path, weights_only=True)
-        return kept
-    encoded = []
-    for view in range(views):
-        generator = torch.Generator().manual_seed(1_000 + view)
-        strength = 0.0 if view == 0 else 1.0
-        batches = []
-        for start in range(0, len(faces), 64):
-            pixels = random_views(faces[start : start + 64], magvit.config.image_size, generator, strength)
-            with torch.autocast("cpu", torch.bfloat16):
-                batches.append(magvit.encode(pixels).to(torch.int16))
-        encoded.append(torch.cat(batches))
-    codes = torch.stack(encoded)
-    part = path.with_suffix(".part")
-    torch.save(codes, part)
-    os.replace(part, path)
-    return codes
+def see(model: UniFaceForConditionalGeneration, faces: Tensor, generator: torch.Generator) -> Seen:
+    """Views of faces (B, 3, side, side) uint8: the first half slightly changed, the others wild."""
+    size, half = model.config.magvit_config.image_size, len(faces) // 2
+    mild = random_views(faces[:half], size, generator, strength=0.5)
+    wild, told = wild_views(faces[half:], size, generator)
+    pixels, told = torch.cat([mild, wild]), torch.cat([told.new_ones(half, told.shape[1]), told])
+    return Seen(
+        model.encode_images(pixels),
+        told,
+        model.encoders.semantic(pixels).float(),
+        model.encoders.identity(pixels).float(),
+    )
+
+
+@torch.no_grad()
+def codes_to_draw(model: UniFaceForConditionalGeneration, faces: Tensor, generator: torch.Generator) -> Tensor:
+    """Codes (B, N) of faces nearly as they are: what is drawn should be as well placed as they."""
+    return model.encode_images(random_views(faces, model.config.magvit_config.image_size, generator, strength=0.2))

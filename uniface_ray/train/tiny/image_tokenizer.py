@@ -15,25 +15,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from uniface_ray.model.magvit import MagvitV2
-from uniface_ray.model.magvit_config import MagvitV2Config
+from uniface_ray.model.presets import preset
 from uniface_ray.train.tiny.attributes import VALUES
 from uniface_ray.train.tiny.augment import random_views
 from uniface_ray.train.tiny.checkpoint import load_progress, one_cycle, save_progress
 
 log = logging.getLogger(__name__)
-
-# No residual blocks at full and half resolution: there they cost half of the time and see little.
-MAGVIT = {
-    "image_size": 128,
-    "base_channels": 16,
-    "encoder_multipliers": [1, 1, 4, 8, 12],
-    "encoder_blocks": [0, 0, 1, 1, 1],
-    "decoder_multipliers": [1, 1, 2, 4, 8],
-    "decoder_blocks": [0, 1, 1, 1, 1],
-    "latent_bits": 12,
-    "norm_groups": 8,
-}
-
 
 # A smile is a small part of the picture and most faces have one: unless pressed, "always" is learnt and stays.
 _WEIGHTS = {"gender": 1.0, "age_group": 1.0, "smile": 3.0, "hair_color": 1.0}
@@ -160,7 +147,7 @@ def train_image_tokenizer(
         out: folder for `image_tokenizer.pt`.
     """
     torch.manual_seed(recipe.seed)
-    model = initialise(MagvitV2(MagvitV2Config(**MAGVIT)))
+    model = initialise(MagvitV2(preset("tiny").magvit_config))
     head = AttributeHead(model.config.latent_bits, model.config.grid_size)
     features = Tap(model.encoder.norm_out)
     seeing = AttributeHead(model.encoder.norm_out.num_channels, model.config.grid_size)

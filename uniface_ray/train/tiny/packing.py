@@ -30,13 +30,15 @@ class Conversation:
 class Packed:
     """A batch of packed rows (B, L): ids, positions, next-token targets (IGNORED where none) and the attention rule.
 
-    `rule` is (B, 1, L, L) bool, True where a query may see a key.
+    `rule` is (B, 1, L, L) bool, True where a query may see a key. `weights` (B, L) float32 are those of the targets:
+    one over the square root of the answer's length, so that a yes is not drowned by the many words of a caption.
     """
 
     input_ids: Tensor
     positions: Tensor
     targets: Tensor
     rule: Tensor
+    weights: Tensor
 
 
 def pack(config: UniFaceConfig, codes: Tensor, conversations: Sequence[Sequence[Conversation]]) -> Packed:
@@ -48,11 +50,11 @@ def pack(config: UniFaceConfig, codes: Tensor, conversations: Sequence[Sequence[
         conversations: one list a row; loss falls on the answers and their `<eos>` only.
     """
     rows = [_pack_row(config, row_codes, row) for row_codes, row in zip(codes, conversations, strict=True)]
-    longest = max(len(ids) for ids, _, _, _ in rows)
+    longest = max(len(row[0]) for row in rows)
     length = -(-longest // _LENGTH_STEP) * _LENGTH_STEP
 
     def padded(column: int, fill: int) -> Tensor:
-        batch = torch.full((len(rows), length), fill, dtype=torch.int64)
+        batch = torch.full((len(rows), length), fill, dtype=rows[0][column].dtype)
         for target, row in zip(batch, rows, strict=True):
             target[: len(row[column])] = row[column]
         return batch
@@ -62,16 +64,17 @@ def pack(config: UniFaceConfig, codes: Tensor, conversations: Sequence[Sequence[
     same = part[:, :, None] == part[:, None, :]
     # Part 0 is the image prefix: seen by all, whole.
     rule = (same & (order[:, None] >= order[None, :])) | (part == 0)[:, None, :]
-    return Packed(padded(0, config.pad_id), padded(1, 0), padded(2, IGNORED), rule[:, None])
+    return Packed(padded(0, config.pad_id), padded(1, 0), padded(2, IGNORED), rule[:, None], padded(4, 0))
 
 
 def _pack_row(
     config: UniFaceConfig, codes: Tensor, conversations: Sequence[Conversation]
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     # The image prefix is the prompt up to <eoi>: all but the <bos> that begins a text.
     prefix = understanding_ids(config, [], codes)[:-1]
     ids, positions = [prefix], [torch.arange(len(prefix))]
     targets, parts = [torch.full_like(prefix, IGNORED)], [torch.zeros_like(prefix)]
+    weights = [torch.zeros(len(prefix))]
     for number, conversation in enumerate(conversations, start=1):
         prompt = [config.bos_token_id, *conversation.question]
         text = torch.tensor([*prompt, *conversation.answer])
@@ -81,4 +84,5 @@ def _pack_row(
         positions.append(torch.arange(len(text)) + len(prefix))
         targets.append(target)
         parts.append(torch.full_like(text, number))
-    return torch.cat(ids), torch.cat(positions), torch.cat(targets), torch.cat(parts)
+        weights.append(torch.full((len(text),), (len(conversation.answer) + 1) ** -0.5))
+    return torch.cat(ids), torch.cat(positions), torch.cat(targets), torch.cat(parts), torch.cat(weights)

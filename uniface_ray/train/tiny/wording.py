@@ -106,3 +106,47 @@ def caption(attributes: Attributes, rng: random.Random) -> str:
     if scene:
         sentences.append(rng.choice((f"the picture has {scene}", f"there is {scene}")))
     return " ".join(_sentence(sentence) for sentence in sentences)
+
+
+_PROMPT_SMILES = ("smiling", "with a smile", "happy and smiling")
+_PROMPT_SERIOUS = ("serious", "with a serious look", "not smiling")
+
+
+def short_prompt(attributes: Attributes, rng: random.Random, always: tuple[str, ...] = ()) -> str:
+    """A prompt as a user would type it, such as "a smiling young woman with blond hair"; parts may be left out.
+
+    Args:
+        attributes: of the face; what is unsure is not mentioned.
+        rng: source of the randomness.
+        always: attributes that are mentioned in any case, where they are sure.
+    """
+
+    def kept(name: str) -> bool:
+        return name in always or rng.random() < 0.75
+
+    told = Attributes(
+        gender=attributes.gender,
+        age_group=attributes.age_group if kept("age_group") else None,
+        hair_color=attributes.hair_color if kept("hair_color") else None,
+        hair_length=attributes.hair_length if rng.random() < 0.4 else None,
+        bald=attributes.bald if kept("hair_color") else None,
+        grown_up=attributes.grown_up,
+    )
+    noun = person(told).noun
+    hair = hair_words(told)
+    if hair and told.hair_color == "blond" and rng.random() < 0.3:
+        hair = hair.replace("blond", "blonde")
+    parts = [f"with {hair}"] if hair else []
+    if attributes.smile and kept("smile"):
+        mood = rng.choice(_PROMPT_SMILES if attributes.smile == "yes" else _PROMPT_SERIOUS)
+        if mood in ("smiling", "serious") and rng.random() < 0.5:
+            article, rest = noun.split(" ", 1)
+            noun = f"a {mood} {rest}" if article in ("a", "an") else f"{article} {mood} {rest}"
+        else:
+            parts.append(mood)
+    if attributes.background and rng.random() < 0.3:
+        parts.append(f"in front of {rng.choice(_BACKGROUNDS[attributes.background])}")
+    rng.shuffle(parts)
+    start = rng.choice(("", "", "", "a photo of ", "a portrait of ", "the face of "))
+    text = start + ", ".join([noun, *parts]).replace(", with", rng.choice((" with", ", with")), 1)
+    return text if rng.random() < 0.7 else text[0].upper() + text[1:] + "."

@@ -1,0 +1,91 @@
+"""A plain convolutional classifier of the attributes, apart from the model: it settles what the estimates leave open,
+and says afterwards whether a drawn face is what its prompt asked for."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from uniface_ray.train.tiny.attributes import VALUES
+from uniface_ray.train.tiny.augment import wild_views
+from uniface_ray.train.tiny.checkpoint import load_progress, one_cycle, save_progress
+from uniface_ray.train.tiny.image_tokenizer import AttributeHead, attribute_loss
+from uniface_ray.train.tiny.prepare import Prepared
+
+log = logging.getLogger(__name__)
+
+IMAGE_SIZE = 128
+_WIDTHS = (24, 48, 96, 160)
+
+
+@dataclass(frozen=True)
+class JudgeRecipe:
+    """Steps and rates of the classifier."""
+
+    steps: int = 1200
+    batch: int = 32
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.05
+    seed: int = 2
+
+
+class Judge(nn.Module):
+    """Pixels (B, 3, 128, 128) in -1..1 to what `AttributeHead` tells; 0.6 M parameters, without the head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layers: list[nn.Module] = [nn.Conv2d(3, 16, 3, stride=2, padding=1)]
+        width = 16
+        for wider in _WIDTHS:
+            layers += [nn.BatchNorm2d(width), nn.SiLU(), nn.Conv2d(width, wider, 3, stride=2, padding=1)]
+            layers += [nn.BatchNorm2d(wider), nn.SiLU(), nn.Conv2d(wider, wider, 3, padding=1)]
+            width = wider
+        self.features = nn.Sequential(*layers, nn.BatchNorm2d(width), nn.SiLU())
+        self.head = AttributeHead(width, IMAGE_SIZE // 2 ** (len(_WIDTHS) + 1))
+
+    def forward(self, pixels: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        reading: tuple[dict[str, Tensor], Tensor] = self.head(self.features(pixels))
+        return reading
+
+
+def train_judge(prepared: Prepared, recipe: JudgeRecipe, weights: Tensor, path: Path) -> Judge:
+    """Train on the sure attributes, or take up the checkpoint at `path`; faces are drawn by `weights` (count,)."""
+    torch.manual_seed(recipe.seed)
+    judge = Judge().to(memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW(
+        judge.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
+    )
+    first = load_progress(path, judge, optimizer)
+    judge.train()
+    for step in range(first, recipe.steps):
+        generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
+        torch.manual_seed(recipe.seed * 1_000_003 + step)
+        chosen = torch.multinomial(weights, recipe.batch, replacement=True, generator=generator)
+        views, told = wild_views(prepared.faces[chosen], IMAGE_SIZE, generator)
+        for group in optimizer.param_groups:
+            group["lr"] = recipe.learning_rate * one_cycle(step, recipe.steps)
+        with torch.autocast("cpu", torch.bfloat16):
+            reading = judge(views.contiguous(memory_format=torch.channels_last))
+        classes = prepared.classes[chosen].masked_fill(~told, -1)
+        loss = attribute_loss(reading, classes, prepared.years[chosen])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if step % 50 == 0:
+            log.info("judge step %d: attributes %.3f", step, loss.item())
+        if (step + 1) % 200 == 0 or step + 1 == recipe.steps:
+            save_progress(path, judge, optimizer, step + 1)
+    return judge.eval()
+
+
+@torch.no_grad()
+def judge_faces(judge: Judge, pixels: Tensor) -> dict[str, Tensor]:
+    """Probabilities (B, values) by attribute name for pixels (B, 3, 128, 128) in -1..1, mirrored views averaged."""
+    total = {name: torch.zeros(len(pixels), len(values)) for name, values in VALUES.items()}
+    for start in range(0, len(pixels), 64):
+        for views in (pixels[start : start + 64], pixels[start : start + 64].flip(-1)):
+            for name, logits in judge(views.contiguous(memory_format=torch.channels_last))[0].items():
+                total[name][start : start + 64] += logits.float().softmax(-1) / 2
+    return total
