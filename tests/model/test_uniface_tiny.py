@@ -8,7 +8,8 @@ from safetensors import safe_open
 
 import uniface_ray
 from uniface_ray.evaluate.agreement import read_claims
-from uniface_ray.model import UniFaceForConditionalGeneration
+from uniface_ray.model import UniFaceForConditionalGeneration, UniFaceProcessor
+from uniface_ray.model.drawing import DrawRequest, DrawSettings, draw
 
 FOLDER = Path(uniface_ray.__file__).parent / "model" / "weights" / "uniface-tiny"
 PORTRAITS = Path(uniface_ray.__file__).parent / "assets" / "portraits"
@@ -50,3 +51,15 @@ def test_men_are_called_men(captions: dict[str, str]) -> None:
     men = [text for name, text in captions.items() if name.startswith(("barack-obama", "joe-biden"))]
     assert len(men) == 12
     assert [text for text in men if read_claims(text).gender != "male"] == []
+
+
+def test_drawn_hair_is_as_light_as_its_prompt_says() -> None:
+    model = UniFaceForConditionalGeneration.from_pretrained(FOLDER, dtype=torch.float32).eval()
+    processor = UniFaceProcessor.from_pretrained(FOLDER)
+    settings = DrawSettings(steps=8, guidance=2.0)
+    top = {}
+    for color in ("black", "blond"):
+        ids = processor.text_ids(f"a smiling young woman with {color} hair")
+        pictures = model.decode_images(draw(model, [DrawRequest(ids, seed, settings) for seed in range(4)]))
+        top[color] = float(pictures[:, :, 8:32, 40:88].mean())
+    assert top["black"] < top["blond"]
