@@ -65,5 +65,6 @@ def test_what_stays_is_the_rows_own_failure(folder: Folder, proxy: FaultProxy, f
     with pytest.raises(RejectError) as caught:
         fetch(f"{folder.uri}/0.jpg", hasty, 10**9)
     assert caught.value.kind == RejectKind.FETCH_FAILED
-    with pytest.raises(OSError, match="AWS Error"):
-        Folder(folder.uri, hasty).create("a", b"")
+    if fault != "cut":  # of a write, the first line of the answer is enough
+        with pytest.raises(OSError, match="AWS Error"):
+            Folder(folder.uri, hasty).create("a", b"")

@@ -21,6 +21,7 @@ def open_client(storage: StorageConfig, endpoint: str | None, region: str | None
     import botocore.session  # a run on a disk need not wait for these imports
     from botocore import UNSIGNED
     from botocore.config import Config
+    from botocore.handlers import add_expect_header
 
     config = Config(
         connect_timeout=storage.connect_timeout_s,
@@ -32,7 +33,7 @@ def open_client(storage: StorageConfig, endpoint: str | None, region: str | None
         response_checksum_validation="when_required",
         **({"signature_version": UNSIGNED} if storage.anonymous else {}),
     )
-    return botocore.session.Session().create_client(
+    client = botocore.session.Session().create_client(
         "s3",
         region_name=region or "us-east-1",
         endpoint_url=endpoint,
@@ -41,6 +42,10 @@ def open_client(storage: StorageConfig, endpoint: str | None, region: str | None
         aws_session_token=storage.session_token,
         config=config,
     )
+    # A connection that closes in the middle of "100 Continue" makes botocore 1.43 read for ever (AWSConnection.
+    # _consume_headers); who does not ask to continue cannot get there, and saves a round trip.
+    client.meta.events.unregister("before-call.s3", add_expect_header)
+    return client
 
 
 @contextmanager
