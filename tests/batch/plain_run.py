@@ -27,6 +27,7 @@ from uniface_ray.core.report import render
 from uniface_ray.core.sink_config import ReplaySettings
 from uniface_ray.core.storage import Folder
 from uniface_ray.data.sources import open_source
+from uniface_ray.engine.null import NullEngine
 from uniface_ray.engine.protocol import Request, Result, Text
 from uniface_ray.engine.uniface import UniFaceEngine
 from uniface_ray.tasks.registry import build_task
@@ -34,16 +35,15 @@ from uniface_ray.tasks.registry import build_task
 WEIGHTS = "weights"
 
 
-class Instant:
+class Instant(NullEngine):
     """Answers with what `answer` says of each request."""
 
-    image_size = 32
-
     def __init__(self, answer: Callable[[Request], Result | Reject] | None = None) -> None:
+        super().__init__(image_size=32)
         self.answer = answer or (lambda request: Text(f"{request.pixels.mean():.1f}", 3))
 
-    def run(self, requests: Sequence[Request]) -> list[Result | Reject]:
-        return [self.answer(request) for request in requests]
+    def _answer(self, request: Request) -> Result | Reject:
+        return self.answer(request)
 
 
 Worker = Instant | UniFaceEngine

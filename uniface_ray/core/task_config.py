@@ -38,7 +38,7 @@ class VqaConfig(Settings):
     max_new_tokens: int = Field(default=100, ge=1)
 
 
-_SCHEDULES = r"cosine|linear|log-linear|sigmoid|pow\d+(\.\d+)?"
+_SCHEDULES = r"cosine|linear|log-linear|sigmoid|pow(?=[\d.]*[1-9])\d+(\.\d+)?"
 
 
 def _known_schedule(value: str) -> str:

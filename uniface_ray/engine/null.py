@@ -34,7 +34,7 @@ class NullEngine:
     def run(self, requests: Sequence[Request]) -> list[Result | Reject]:
         return [self._answer(request) for request in requests]
 
-    def _answer(self, request: Request) -> Result:
+    def _answer(self, request: Request) -> Result | Reject:
         match request:
             case Ask():
                 return Text("", 0)

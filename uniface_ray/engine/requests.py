@@ -85,7 +85,9 @@ class Translator:
             if request.mask is None or request.mask.shape != (side, side):
                 given = "missing" if request.mask is None else f"{request.mask.shape}"
                 raise RejectError(RejectKind.BAD_REQUEST, f"the mask is {given}, but this model takes ({side}, {side})")
-            unknown = masked_tokens(torch.from_numpy(request.mask) > 0, self.config.magvit_config.grid_size)
+            # Every token that the region touches: what of it lies outside the region is pasted back.
+            side_tokens = self.config.magvit_config.grid_size
+            unknown = masked_tokens(torch.from_numpy(request.mask) > 0, side_tokens, threshold=1e-3)
         settings = DrawSettings(
             steps=request.steps,
             guidance=request.guidance,

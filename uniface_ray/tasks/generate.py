@@ -33,7 +33,7 @@ class Generate(Task):
             raise UserError("source.prompt_column is null, but prompts come from a column of a table: name it")
         self.config = config
         self.model = model
-        self.images_out = config.images_per_prompt
+        self.images_out = config.images_per_prompt * config.best_of
         self.files = config.files
         prompt = Field("prompt", FieldKind.TEXT, source.prompt_column, "source.prompt_column")
         self.wanted = Wanted(image=False, fields=(prompt,))
@@ -47,7 +47,8 @@ class Generate(Task):
         drawings = yield [*requests]
         scores = [0.0] * len(seeds)
         if config.best_of > 1:
-            scores = [found.score for found in (yield [Score(drawing.pixels, prompt) for drawing in drawings])]
+            seen = prompt.removesuffix(drawings[0].cut)
+            scores = [found.score for found in (yield [Score(drawing.pixels, seen) for drawing in drawings])]
         images = []
         for index in range(config.images_per_prompt):
             tries = range(index * config.best_of, (index + 1) * config.best_of)
