@@ -57,5 +57,9 @@ class Fenced(Folder):
 
     def delete(self, name: str) -> None:
         with self.locked("lease/lock"):
+            # Looked for first: what another run makes after the check is not there to be deleted. In a bucket, a DELETE
+            # that stands still between the two can still meet a file that was there before.
+            there = self.exists(name)
             self.check()
-            super().delete(name)
+            if there:
+                super().delete(name)
