@@ -63,7 +63,9 @@ class Draw:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """How likely the model takes it that an image shows what a text says. Those of one batch share the codes and features of `pixels`.
+    """How likely the model takes it that an image shows what a text says.
+
+    Those of one batch share the codes and features of `pixels`.
 
     Attributes:
         pixels: uint8 (3, size, size) RGB.

@@ -67,8 +67,8 @@ def check_model(model: ModelConfig, storage: StorageConfig) -> CheckedModel:
         raise UserError(f"model.path is {model.path!r}, whose config.json does not fit: {error}") from error
     if config.projected_config is not None:
         raise UserError(
-            f"model.path is {model.path!r}, a variant that reads images through a projected CLIP, which runs from Python "
-            "only (model.decoding.greedy_text): give the variant that reads image tokens"
+            f"model.path is {model.path!r}, a variant that reads images through a projected CLIP, which runs from "
+            "Python only (model.decoding.greedy_text): give the variant that reads image tokens"
         )
     shapes: dict[str, tuple[int, ...]] = {}
     digest = hashlib.sha256(b"".join(folder.read(name) for name in _NEEDED))
