@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -36,12 +37,19 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     server.stop()
 
 
+@pytest.fixture(scope="session")
+def shared_bucket(s3: S3Server) -> str:
+    """One bucket for all tests that keep to a folder of their own."""
+    return s3.bucket()
+
+
 @pytest.fixture(params=["disk", "s3"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Folder:
-    """An empty folder with an awkward name: once on the disk, once in a new bucket."""
+    """An empty folder with an awkward name: once on the disk, once in a bucket."""
     if request.param == "disk":
         folder = Folder(f"{tmp_path}/a place = 50% #1 ü", StorageConfig())
         Path(folder.uri).mkdir()
         return folder
     server: S3Server = request.getfixturevalue("s3")
-    return Folder(f"s3://{server.bucket()}/a place = 50% #1 ü", server.storage)
+    bucket = request.getfixturevalue("shared_bucket")
+    return Folder(f"s3://{bucket}/{uuid4().hex}/a place = 50% #1 ü", server.storage)

@@ -64,6 +64,8 @@ class S3Server:
         command += [f"-master.port={master}", f"-volume.port={volume}", f"-filer.port={filer}"]
         command += [f"-admin.port={admin}", "-admin.ui=false", "-webdav=false"]
         command += ["-s3.port.iceberg=0", "-s3.port.lance=0"]
+        # Every bucket takes seven volumes; by default there are as many as free disk for full ones, which runs out.
+        command += ["-volume.max=100000"]
         keys = {"AWS_ACCESS_KEY_ID": self.access_key, "AWS_SECRET_ACCESS_KEY": self.secret_key}
         with (folder / "log").open("wb") as log:
             self._process = subprocess.Popen(
