@@ -1,0 +1,30 @@
+"""The HTTP application, over models that may be in this process or anywhere else."""
+
+from collections.abc import Mapping
+
+from fastapi import FastAPI
+
+from uniface_ray.core.serve_config import ServeConfig
+from uniface_ray.core.version import __version__
+from uniface_ray.serve.errors import add_handlers
+from uniface_ray.serve.models import Models, Served, models_router
+
+
+def build_app(config: ServeConfig, models: Mapping[str, Served]) -> FastAPI:
+    """The endpoint.
+
+    Args:
+        config: its settings.
+        models: by the name that requests call them; the first one is taken where a request names none.
+    """
+    app = FastAPI(
+        title="uniface_ray", version=__version__, summary="Faces described and drawn, in the words of OpenAI's API"
+    )
+    app.state.config = config
+    app.state.models = Models(models)
+    add_handlers(app)
+    app.include_router(models_router())
+    return app
+
+
+__all__ = ["build_app"]

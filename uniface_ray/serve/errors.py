@@ -1,0 +1,115 @@
+"""Errors in OpenAI's shape: `{"error": {"message", "type", "param", "code"}}`."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from uniface_ray.core.records import Reject, RejectKind
+
+_LOG = logging.getLogger(__name__)
+_INVALID, _SERVER = "invalid_request_error", "server_error"
+_STATUS = {
+    RejectKind.TOO_LARGE: 413,
+    RejectKind.TIMEOUT: 504,
+    RejectKind.FETCH_FAILED: 400,
+    RejectKind.OUT_OF_MEMORY: 503,
+    RejectKind.CRASHED: 500,
+    RejectKind.MODEL_ERROR: 500,
+}
+
+
+class ApiError(Exception):
+    """What the client is told.
+
+    Args:
+        status: of HTTP.
+        message: for people: what was given, what is allowed, how to mend it.
+        type: OpenAI's word for the kind; by the status where None.
+        param: the field of the request that is to blame.
+        code: for programs.
+        headers: of the response, such as Retry-After.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        type: str | None = None,
+        param: str | None = None,
+        code: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(status, message, type, param, code, headers)
+        self.status = status
+        self.message = message
+        self.type = type or (_SERVER if status >= 500 else _INVALID)
+        self.param = param
+        self.code = code
+        self.headers = dict(headers or {})
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """Of the response, or of an event in a stream that has begun."""
+        return {"error": {"message": self.message, "type": self.type, "param": self.param, "code": self.code}}
+
+    @property
+    def response(self) -> JSONResponse:
+        """With which the request ends."""
+        return JSONResponse(self.body, self.status, self.headers)
+
+
+def busy(message: str, retry_after_s: float) -> ApiError:
+    """There is no room: 429, and when to come again."""
+    wait = str(max(1, round(retry_after_s)))
+    return ApiError(429, message, "rate_limit_error", code="rate_limit_exceeded", headers={"Retry-After": wait})
+
+
+def rejected(reject: Reject, param: str | None = None) -> ApiError:
+    """The error of a request that an engine, a decoder or a fetcher could not do."""
+    status = _STATUS.get(reject.kind, 400)
+    return ApiError(status, reject.message, param=param if status < 500 else None, code=str(reject.kind))
+
+
+def add_handlers(app: FastAPI) -> None:
+    """Let every error of `app` come out in OpenAI's shape."""
+    app.add_exception_handler(ApiError, _api_error)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(Exception, _our_fault)
+
+
+async def _api_error(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, ApiError)
+    return error.response
+
+
+async def _validation_error(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    if first["type"] == "json_invalid":
+        return ApiError(400, f"the body is not JSON: {first['ctx']['error']}", code="invalid_json").response
+    place = ".".join(str(part) for part in first["loc"][1:])  # the first part says body, query or path
+    what = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "extra_forbidden":
+        return ApiError(400, f"{place}: there is no such parameter", param=place, code="unknown_parameter").response
+    code = "missing_required_parameter" if first["type"] == "missing" else "invalid_value"
+    return ApiError(400, f"{place}: {what}" if place else what, param=place or None, code=code).response
+
+
+async def _http_error(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code)
+    return ApiError(error.status_code, str(error.detail), code=code, headers=error.headers).response
+
+
+async def _our_fault(request: Request, error: Exception) -> JSONResponse:
+    _LOG.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    return ApiError(500, "the server failed at this request; its log says why", code="internal_error").response
+
+
+__all__ = ["ApiError", "add_handlers", "busy", "rejected"]
