@@ -13,6 +13,8 @@ setup: .venv/ready  ## .venv with uniface and all it needs, at the tested versio
 	  { echo "uniface needs Python 3.11 or newer, and '$(PYTHON)' is not: make $(MAKECMDGOALS) PYTHON=python3.11"; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --no-compile -c constraints.txt -e '.[test,dev]'
+	@# All at once and on all cores: a run starts some ten processes, and each would compile what it imports for itself.
+	@$(BIN)/python -m compileall -qq -j 0 .venv/lib || true
 	@touch $@
 
 demo: setup  ## caption the portraits that ship with the package, into out/demo/

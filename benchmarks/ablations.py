@@ -24,11 +24,12 @@ from torch import Tensor
 
 import uniface_ray
 from uniface_ray.core.records import Pixels
+from uniface_ray.data.pixels import fit_square
 from uniface_ray.model import UniFaceConfig, UniFaceForConditionalGeneration, UniFaceProcessor
 from uniface_ray.model.corruption import IGNORED, corrupt
 from uniface_ray.model.d3diff import D3DiffConfig, D3DiffLoss, d3diff
 from uniface_ray.model.decoding import greedy_text
-from uniface_ray.model.pixels import fit_square, to_model_range
+from uniface_ray.model.pixels import to_model_range
 from uniface_ray.model.prompts import CAPTION_QUESTION, generation_ids, left_pad, understanding_ids
 from uniface_ray.train.tiny.checkpoint import one_cycle
 from uniface_ray.train.tiny.faces import read_faces, split_shards

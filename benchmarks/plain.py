@@ -20,9 +20,9 @@ from uniface_ray.core.compose import compose
 from uniface_ray.core.config import JobConfig
 from uniface_ray.core.records import row_id_of, seed_of
 from uniface_ray.data.images import decode_image
+from uniface_ray.data.pixels import fit_square
 from uniface_ray.engine.build import build_engine
 from uniface_ray.engine.protocol import Ask, Text
-from uniface_ray.model.pixels import fit_square
 
 
 def run(config: JobConfig) -> float:

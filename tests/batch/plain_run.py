@@ -8,6 +8,7 @@ from uuid import uuid4
 import pyarrow as pa
 
 from uniface_ray.batch.commit import Marker
+from uniface_ray.batch.decoding import decode_chunk
 from uniface_ray.batch.follow import Course
 from uniface_ray.batch.job import Job
 from uniface_ray.batch.manifest import Manifest
@@ -17,7 +18,7 @@ from uniface_ray.batch.replaying import begin
 from uniface_ray.batch.reporting import build_report
 from uniface_ray.batch.stages import commit_chunk, read_chunk
 from uniface_ray.batch.tally import Tally, read_markers
-from uniface_ray.batch.work import Replica, decode_chunk
+from uniface_ray.batch.work import Replica
 from uniface_ray.core.compose import compose
 from uniface_ray.core.config import JobConfig
 from uniface_ray.core.fenced import Fenced, lease_name

@@ -10,10 +10,11 @@ import pytest
 
 from tests.batch.plain_run import PlainRun, faces
 from uniface_ray.batch.chunk import unpack_answers, unpack_rows
+from uniface_ray.batch.decoding import decode_chunk
 from uniface_ray.batch.isolation import supervised_decoder, supervised_replica
 from uniface_ray.batch.stages import read_chunk
 from uniface_ray.batch.supervisor import Supervisor
-from uniface_ray.batch.work import decode_chunk, replica
+from uniface_ray.batch.work import replica
 from uniface_ray.core.config import StorageConfig
 from uniface_ray.core.errors import UniFaceError
 from uniface_ray.core.storage import Folder

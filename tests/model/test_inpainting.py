@@ -10,11 +10,12 @@ from PIL import Image
 from torch import Tensor
 
 from uniface_ray.core.errors import UserError
+from uniface_ray.data.pixels import fit_square
 from uniface_ray.model import UniFaceForConditionalGeneration, outpainting
 from uniface_ray.model.drawing import DrawRequest, DrawSettings, draw
-from uniface_ray.model.inpainting import InpaintRequest, draw_requests, fit_mask, inpaint, masked_tokens, paste
+from uniface_ray.model.inpainting import InpaintRequest, draw_requests, inpaint, masked_tokens, paste
 from uniface_ray.model.outpainting import OutpaintRequest, outpaint
-from uniface_ray.model.pixels import fit_square, from_model_range, to_model_range
+from uniface_ray.model.pixels import from_model_range, to_model_range
 
 QUICK = DrawSettings(steps=4, guidance=1.0)
 
@@ -64,29 +65,6 @@ def test_a_feather_reaches_as_far_as_told(faces: list[Tensor], mask: Tensor) -> 
 @pytest.mark.parametrize(("threshold", "tokens"), [(1.0, 4), (0.5, 4), (0.25, 8), (0.05, 9)])
 def test_a_token_is_drawn_from_its_share_on(mask: Tensor, threshold: float, tokens: int) -> None:
     assert masked_tokens(mask, 4, threshold).sum() == tokens
-
-
-def test_a_mask_goes_where_its_picture_goes() -> None:
-    picture = np.zeros((40, 100, 3), np.uint8)
-    picture[10:30, 45:65] = 255
-    kinds = [picture[..., 0], picture, picture[..., 0] > 0, picture[..., 0] / 255.0]
-    expected = torch.from_numpy(fit_square(picture, 16)[0]) >= 128
-    assert expected.any()
-    for mask in kinds:
-        assert torch.equal(fit_mask(mask, (40, 100), 16), expected)
-
-
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
-        (np.zeros((40, 99), bool), "mask is 40 x 99 .*picture is 40 x 100"),
-        (np.zeros(40, bool), "mask is 40 .*picture is 40 x 100"),
-        (np.zeros((40, 100), np.int64), "int64: give booleans, uint8 0..255 or floats"),
-    ],
-)
-def test_masks_that_do_not_fit_are_named(wrong: np.ndarray, message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        fit_mask(wrong, (40, 100), 16)
 
 
 def test_masks_that_mean_nothing_are_named(

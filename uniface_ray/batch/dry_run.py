@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from uniface_ray.batch.decoding import decode_row
 from uniface_ray.batch.job import Job
 from uniface_ray.batch.plan import Plan
 from uniface_ray.batch.tally import Tally
-from uniface_ray.batch.work import decode_row
 from uniface_ray.core.progress import clock
 from uniface_ray.core.records import Row
 from uniface_ray.data.slices import Slice

@@ -8,7 +8,8 @@ from uniface_ray.batch.job import Job
 from uniface_ray.batch.supervisor import Supervisor
 from uniface_ray.core.child import Handler
 
-_WORK = "uniface_ray.batch.work"
+_DECODER = "uniface_ray.batch.decoding:decoder"
+_REPLICA = "uniface_ray.batch.work:replica"
 
 
 def supervised_decoder(job: Job) -> Supervisor:
@@ -19,7 +20,7 @@ def supervised_decoder(job: Job) -> Supervisor:
 @functools.lru_cache(maxsize=1)
 def _decoder(job: bytes) -> Supervisor:
     known: Job = pickle.loads(job)
-    return Supervisor("decode", _make, ("decoder", known), known.config.decode.timeout_s, tells=True)
+    return Supervisor("decode", _make, (_DECODER, known), known.config.decode.timeout_s, tells=True)
 
 
 def supervised_replica(job: Job, threads: int | None) -> Supervisor:
@@ -28,12 +29,13 @@ def supervised_replica(job: Job, threads: int | None) -> Supervisor:
     Raises:
         UniFaceError: it cannot start.
     """
-    supervisor = Supervisor("engine", _make, ("replica", job, threads), job.config.engine.timeout_s)
+    supervisor = Supervisor("engine", _make, (_REPLICA, job, threads), job.config.engine.timeout_s)
     supervisor.start()
     return supervisor
 
 
 def _make(name: str, *arguments: object) -> Handler:
     # Imported in the child only.
-    handler: Handler = getattr(importlib.import_module(_WORK), name)(*arguments)
+    module, _, factory = name.partition(":")
+    handler: Handler = getattr(importlib.import_module(module), factory)(*arguments)
     return handler

@@ -10,8 +10,8 @@ from uniface_ray.batch.job import Job
 from uniface_ray.batch.plan import Plan
 from uniface_ray.core.records import RejectError, RejectKind, row_id_of
 from uniface_ray.data.images import decode_image
+from uniface_ray.data.pixels import fit_square
 from uniface_ray.data.squares import portrait
-from uniface_ray.model.pixels import fit_square
 
 _SIDE = 192
 # What ended a process of its own must not be decoded in the driver.

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import torch
 
+from uniface_ray.batch.decoding import decode_row
 from uniface_ray.batch.plan import limited, slices_of
 from uniface_ray.batch.preflight import Checked
-from uniface_ray.batch.work import decode_row
 from uniface_ray.core.config import JobConfig
 from uniface_ray.core.costs import Costs
 from uniface_ray.core.errors import UserError

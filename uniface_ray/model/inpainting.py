@@ -7,16 +7,14 @@ own size, and pixels outside it that are the original's. Letters in shapes: R pi
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from uniface_ray.core.errors import UserError
-from uniface_ray.core.records import Pixels
 from uniface_ray.model.drawing import DrawRequest, DrawSettings, draw
 from uniface_ray.model.modeling import UniFaceForConditionalGeneration
-from uniface_ray.model.pixels import fit_square, from_model_range, to_model_range
+from uniface_ray.model.pixels import from_model_range, to_model_range
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,31 +79,6 @@ def draw_requests(model: UniFaceForConditionalGeneration, requests: Sequence[Inp
     ]
 
 
-def fit_mask(mask: Pixels, picture_shape: tuple[int, int], size: int) -> Tensor:
-    """Resize and crop a mask just as `fit_square` does its picture -> bool (size, size).
-
-    Args:
-        mask: (H, W), or (H, W, channels) of which the first counts; bool, or numbers where the upper half of the range
-            (uint8 from 128, floats from 0.5) is masked.
-        picture_shape: (H, W) of the picture, which the mask's must be.
-        size: S.
-
-    Raises:
-        UserError: another size or type.
-    """
-    if mask.ndim not in (2, 3) or mask.shape[:2] != tuple(picture_shape):
-        raise UserError(
-            f"mask is {_size(mask.shape)}, but its picture is {_size(picture_shape)}: "
-            "give a mask with one value for each pixel of the picture"
-        )
-    if mask.dtype != np.bool_ and mask.dtype != np.uint8 and not np.issubdtype(mask.dtype, np.floating):
-        raise UserError(f"mask has values of type {mask.dtype}: give booleans, uint8 0..255 or floats 0..1")
-    plane = mask if mask.ndim == 2 else mask[..., 0]
-    masked = plane >= (128 if mask.dtype == np.uint8 else 0.5)
-    picture = np.repeat(masked[..., None].astype(np.uint8) * 255, 3, axis=2)
-    return torch.from_numpy(fit_square(picture, size)[0] >= 128)
-
-
 def masked_tokens(mask: Tensor, grid: int, threshold: float = 0.5) -> Tensor:
     """A mask in pixels -> which tokens it means.
 
@@ -154,8 +127,4 @@ def paste(original: Tensor, drawn: Tensor, mask: Tensor, feather: int = 0) -> Te
     return mixed.round().clamp(0, 255).to(torch.uint8)
 
 
-def _size(shape: Sequence[int]) -> str:
-    return " x ".join(map(str, shape)) + " (height x width)"
-
-
-__all__ = ["InpaintRequest", "draw_requests", "fit_mask", "inpaint", "masked_tokens", "paste"]
+__all__ = ["InpaintRequest", "draw_requests", "inpaint", "masked_tokens", "paste"]

@@ -10,8 +10,9 @@ from PIL import Image
 from transformers import AutoTokenizer, BatchFeature, PreTrainedTokenizerBase, ProcessorMixin
 
 from uniface_ray.core.records import Pixels
+from uniface_ray.data.pixels import fit_square
 from uniface_ray.model.configuration import UniFaceConfig
-from uniface_ray.model.pixels import fit_square, to_model_range
+from uniface_ray.model.pixels import to_model_range
 from uniface_ray.model.prompts import CAPTION_QUESTION, left_pad, question_text, understanding_ids
 
 

@@ -5,7 +5,7 @@ import numpy as np
 from uniface_ray.core.errors import UserError
 from uniface_ray.core.records import Pixels, RejectError, RejectKind, Row
 from uniface_ray.data.images import decode_image
-from uniface_ray.model.inpainting import fit_mask
+from uniface_ray.data.pixels import fit_mask
 
 
 def region_of(row: Row, shape: tuple[int, int], size: int, max_pixels: int) -> Pixels | None:
@@ -31,7 +31,7 @@ def region_of(row: Row, shape: tuple[int, int], size: int, max_pixels: int) -> P
     else:
         return None
     try:
-        region: Pixels = fit_mask(mask, shape, size).numpy().astype(np.uint8) * 255
+        region: Pixels = fit_mask(mask, shape, size).astype(np.uint8) * 255
     except UserError as error:
         raise RejectError(RejectKind.BAD_REQUEST, str(error)) from error
     if not region.any():
