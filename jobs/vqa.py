@@ -3,7 +3,9 @@
 import sys
 from pathlib import Path
 
-# Beside this file, not an installed one: driver and workers must run the code that was submitted.
+# Driver and workers must run the code that was submitted, not an installed one; and the folder of this file, where its
+# place was, has a `tokenize` that is not Python's.
+sys.path.pop(0)
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from uniface_ray.cli import main

@@ -162,6 +162,24 @@ COMMANDS = {
         ),
         partial(_batch, "score"),
     ),
+    "tokenize": Command(
+        "face images and texts about them as training reads them: image codes, features, captions, questions, answers",
+        (
+            (
+                "source.path=faces.parquet source.caption_column=caption sink.path=out/tokens",
+                "a table that has a caption, or a list of captions, for each image",
+            ),
+            (
+                "source=llava source.path=chats.jsonl sink.path=out/tokens",
+                "LLaVA's form: `image` names a file, `conversations` holds questions and answers",
+            ),
+            (
+                "source=image-folder source.path=faces/metadata.jsonl sink.path=s3://bucket/tokens/",
+                "a folder of images with a file of captions: `file_name` and `text`",
+            ),
+        ),
+        partial(_batch, "tokenize"),
+    ),
     "status": Command(
         "how a run is, asked of its sink from any machine: counts, pace, time left, who runs it",
         (

@@ -154,3 +154,28 @@ def test_the_same_faces_on_ray(
     assert rows_of(on_ray, "ok") == rows_of(sink, "ok")
     assert all(on_ray.read(row["file"]) == row["image"] for row in rows_of(on_ray, "ok"))
     assert on_ray.read("report.html").decode().count("<img") == 5
+
+
+@pytest.mark.parametrize("form", ["llava", "image-folder", "unif2aced-1m"])
+def test_texts_and_images_of_any_form_become_tokens(
+    command: Command, sink: Folder, tmp_path: Path, portraits: list[bytes], portraits_folder: Path, form: str
+) -> None:
+    turns = [{"from": "human", "value": "<image>\nOld?"}, {"from": "gpt", "value": "No."}]
+    if form == "llava":
+        source = portraits_folder / "chats.jsonl"
+        lines = [{"image": f"{i:02d}.jpg", "conversations": turns} for i in range(2)]
+    else:
+        source = portraits_folder / "metadata.jsonl"
+        lines = [{"file_name": f"{i:02d}.jpg", "text": "a face"} for i in range(2)]
+    source.write_text("\n".join(map(json.dumps, lines)))
+    if form == "unif2aced-1m":
+        source = tmp_path / "faces.parquet"
+        pq.write_table(
+            pa.table({"image": portraits[:2], "caption": ["a face"] * 2, "conversations": [turns] * 2}), source
+        )
+    done = command("tokenize", source, f"source={form}")
+    assert done.tally.counts()["ok"] == 2
+    rows = rows_of(sink, "ok")
+    captions, questions = [] if form == "llava" else ["a face"], [] if form == "image-folder" else ["Old?"]
+    assert [(row["captions"], row["questions"], len(row["codes"])) for row in rows] == [(captions, questions, 64)] * 2
+    assert ("a face" if captions else "Old? No.") in done.page()

@@ -186,7 +186,7 @@ def test_conf_and_schema_agree(command: str) -> None:
     commands have it from there."""
     config = compose(command, PATHS)
     groups = groups_of(command)
-    no_photos = {"faces"} if command in ("generate", "edit") else set()
+    no_photos = {"faces"} if command in ("generate", "edit", "tokenize") else set()
     no_questions = {"remote"} if command not in ("caption", "vqa") else set()
     assert {group.name for group in groups} == {*JobConfig.model_fields} - no_photos - no_questions
     for group in groups:

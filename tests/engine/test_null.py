@@ -3,15 +3,15 @@
 import numpy as np
 
 from uniface_ray.engine.null import NullEngine
-from uniface_ray.engine.protocol import Ask, Draw, Drawing, Likelihood, Score, Text, run_all
+from uniface_ray.engine.protocol import Ask, Draw, Drawing, Encode, Encoded, Likelihood, Score, Text, run_all
 
 PIXELS = np.zeros((3, 32, 32), np.uint8)
-REQUESTS = [Ask(PIXELS, "?", 5), Draw("a face", 1, 5, 0.0, 1.0, "cosine"), Score(PIXELS, "a face")]
+REQUESTS = [Ask(PIXELS, "?", 5), Draw("a face", 1, 5, 0.0, 1.0, "cosine"), Score(PIXELS, "a face"), Encode(PIXELS)]
 
 
 def test_every_kind_of_request_has_its_kind_of_result() -> None:
     engine = NullEngine(32)
-    kinds = [Text, Drawing, Likelihood]
+    kinds = [Text, Drawing, Likelihood, Encoded]
     assert [type(one) for one in engine.run(REQUESTS)] == kinds
     assert [type(one) for one in run_all(engine, REQUESTS)] == kinds
 

@@ -99,7 +99,9 @@ def build_report(job: Job, plan: Plan, course: Course, manifest: Manifest, state
 def _sample(row: dict[str, Any], task: Task, thumbnails: Thumbnails) -> Sample:
     drawn = thumbnails.drawn(row[task.image_column]) if task.image_column else None
     pictures = [picture for picture in (thumbnails.source(row), drawn) if picture]
-    return Sample(row["row_id"], row["uri"], row[task.text_column], tuple(pictures), task.details(row))
+    text = row[task.text_column]
+    said = text if isinstance(text, str) else " · ".join(text or [])
+    return Sample(row["row_id"], row["uri"], said, tuple(pictures), task.details(row))
 
 
 def _part(sink: Folder, status: str, chunk: int) -> pa.Table:

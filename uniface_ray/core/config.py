@@ -31,7 +31,10 @@ class SourceConfig(Settings):
         keep_columns: carried through to both outputs.
         shard: `k/n` takes the k-th of n shares of the files, each into a sink of its own; null takes all.
         prompt_column: column of what to draw (generate, edit).
-        question_column: column of questions about the image: text, or a list of texts (vqa).
+        caption_column: column of captions of the image: text, or a list of texts (tokenize).
+        question_column: column of questions about the image: text, or a list of texts (vqa, tokenize).
+        answer_column: column of answers to `question_column`, as many (tokenize).
+        conversation_column: column of conversations about the image, in LLaVA's form or chat APIs' (tokenize).
         mask_column: column of masks: encoded image bytes or URIs, white where to draw (edit).
         box_column: column of boxes to draw in: [x0, y0, x1, y1] as fractions of the image (edit).
         text_column: column of what the image may show: text, or a list of texts (score).
@@ -45,7 +48,10 @@ class SourceConfig(Settings):
     keep_columns: tuple[str, ...] = ()
     shard: Annotated[str, AfterValidator(_share)] | None = None
     prompt_column: str | None = None
+    caption_column: str | None = None
     question_column: str | None = None
+    answer_column: str | None = None
+    conversation_column: str | None = None
     mask_column: str | None = None
     box_column: str | None = None
     text_column: str | None = None

@@ -119,8 +119,21 @@ class ScoreConfig(Settings):
     text: Text | None = None
 
 
+class TokenizeConfig(Settings):
+    """Images as the model sees them, with the texts about them: what training reads.
+
+    Attributes:
+        keep: of an image, beside its codes: `features`, what the model's encoders see of it (float16; nothing where it
+            has none); `pixels`, for training the encoders too; `nothing`.
+    """
+
+    name: Literal["tokenize"] = "tokenize"
+    keep: Literal["features", "pixels", "nothing"] = "features"
+
+
 TaskConfig = Annotated[
-    CaptionConfig | VqaConfig | GenerateConfig | EditConfig | ScoreConfig, Field(discriminator="name")
+    CaptionConfig | VqaConfig | GenerateConfig | EditConfig | ScoreConfig | TokenizeConfig,
+    Field(discriminator="name"),
 ]
 TASK_CONFIGS: dict[str, type[Settings]] = {
     "caption": CaptionConfig,
@@ -128,4 +141,5 @@ TASK_CONFIGS: dict[str, type[Settings]] = {
     "generate": GenerateConfig,
     "edit": EditConfig,
     "score": ScoreConfig,
+    "tokenize": TokenizeConfig,
 }

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from uniface_ray.core.config import SourceConfig
 from uniface_ray.core.records import RejectError, RejectKind
+from uniface_ray.data.conversations import pairs_of
 from uniface_ray.data.uris import resolve
 
 
@@ -21,6 +22,7 @@ class FieldKind(StrEnum):
     TEXTS = "a text or a list of texts"
     NUMBERS = "a list of numbers"
     IMAGE = "encoded image bytes or the URI of an image"
+    CONVERSATION = "a list of turns of human and gpt, or of user and assistant, each with its answer"
 
     @property
     def arrow(self) -> pa.DataType:
@@ -34,6 +36,8 @@ class FieldKind(StrEnum):
                 return pa.list_(pa.float64())
             case FieldKind.IMAGE:
                 return pa.large_binary()
+            case FieldKind.CONVERSATION:
+                return pa.list_(pa.struct([("question", pa.string()), ("answer", pa.string())]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,7 @@ class Field:
         column: of the source that holds it; None where it is the same for every row.
         setting: that names the column, for messages.
         given: the value for every row, where there is no column.
+        optional: a row may have none: null, or an empty text or list.
     """
 
     name: str
@@ -51,6 +56,7 @@ class Field:
     column: str | None
     setting: str
     given: Any = None
+    optional: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +113,8 @@ IMAGES = Wanted()
 
 
 def _checked(wanted: Field, value: Any, table: str, where: str) -> Any:
+    if wanted.optional and (value is None or value in ("", [])):
+        return None
     found: Any = None
     match wanted.kind, value:
         case FieldKind.TEXT, str() if value.strip():
@@ -125,6 +133,8 @@ def _checked(wanted: Field, value: Any, table: str, where: str) -> Any:
             found = data
         case FieldKind.IMAGE, {"path": str() as path} if path:
             found = Link(resolve(path, table))
+        case FieldKind.CONVERSATION, _:
+            found = pairs_of(value)
     if found is None:
         raise RejectError(
             RejectKind.BAD_REQUEST, f"{where} has {wanted.column}={value!r:.80}, but needs {wanted.kind.value} there"

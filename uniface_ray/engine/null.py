@@ -5,13 +5,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from uniface_ray.core.records import Reject
-from uniface_ray.engine.protocol import Ask, Draw, Drawing, Likelihood, Request, Result, Text
+from uniface_ray.engine.protocol import Ask, Draw, Drawing, Encode, Encoded, Likelihood, Request, Result, Text
 
 _SIDE = 8  # of drawings: to encode larger ones would take longer than everything else
 
 
 class NullEngine:
-    """See `protocol.Engine`. Texts are empty, drawings black and small, and every score is a half."""
+    """See `protocol.Engine`. Texts are empty, drawings black and small, scores a half, and an image is one code."""
 
     def __init__(self, image_size: int) -> None:
         self.image_size = image_size
@@ -40,5 +40,7 @@ class NullEngine:
                 return Text("", 0)
             case Draw():
                 return Drawing(self._black, "")
+            case Encode():
+                return Encoded(np.zeros(1, np.int32), {})
             case _:
                 return Likelihood(0.5, float(np.log(0.5)), float(np.log(0.5)))

@@ -55,7 +55,7 @@ class CodesSequence:
         return self.drawn.id
 
 
-class _OneStep:
+class OneStep:
     """Nothing is kept from one step to the next."""
 
     def __init__(self, model: UniFaceForConditionalGeneration) -> None:
@@ -75,7 +75,7 @@ class _OneStep:
         """Nothing to move."""
 
 
-class DecodeRunner(_OneStep):
+class DecodeRunner(OneStep):
     """Codes to pixels, apart from the drawing: the image decoder has a batch of its own."""
 
     def advance(self, running: Sequence[CodesSequence], first: int) -> None:
@@ -86,7 +86,7 @@ class DecodeRunner(_OneStep):
             one.pixels, one.done = picture, True
 
 
-class ScoreRunner(_OneStep):
+class ScoreRunner(OneStep):
     """Probabilities of yes and no.
 
     Args:

@@ -4,6 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from uniface_ray.core.records import Pixels, Reject
 
 
@@ -79,6 +82,21 @@ class Score:
 
 
 @dataclass(frozen=True, slots=True)
+class Encode:
+    """An image, to be turned into what the model sees of it.
+
+    Attributes:
+        pixels: uint8 (3, size, size) RGB.
+        features: also what the encoders of its experts see.
+        time_limit_s: as of `Ask`.
+    """
+
+    pixels: Pixels
+    features: bool = False
+    time_limit_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Text:
     """The result of `Ask`.
 
@@ -119,8 +137,21 @@ class Likelihood:
     log_no: float
 
 
-Request = Ask | Draw | Score
-Result = Text | Drawing | Likelihood
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """The result of `Encode`.
+
+    Attributes:
+        codes: int32 (N,), 0 .. codebook size - 1.
+        features: float16 (M, width) of each encoder by its name, where asked for; empty for a model without.
+    """
+
+    codes: NDArray[np.int32]
+    features: dict[str, NDArray[np.float16]]
+
+
+Request = Ask | Draw | Score | Encode
+Result = Text | Drawing | Likelihood | Encoded
 Outcome = Result | Reject
 
 

@@ -7,9 +7,10 @@ import torch
 
 from uniface_ray.core.errors import UserError
 from uniface_ray.core.records import Pixels, RejectError, RejectKind
+from uniface_ray.engine.encoding import EncodeSequence
 from uniface_ray.engine.image import ImageSequence
 from uniface_ray.engine.one_step import CodesSequence, ScoreSequence
-from uniface_ray.engine.protocol import Ask, Draw, Drawing, Likelihood, Request, Score, Text
+from uniface_ray.engine.protocol import Ask, Draw, Drawing, Encode, Encoded, Likelihood, Request, Score, Text
 from uniface_ray.engine.sampling import Sampling
 from uniface_ray.engine.text import TextSequence
 from uniface_ray.model import UniFaceProcessor
@@ -18,7 +19,7 @@ from uniface_ray.model.inpainting import masked_tokens, paste
 from uniface_ray.model.prompts import tokens_cut
 from uniface_ray.model.scoring import MATCH_QUESTION
 
-Work = TextSequence | ImageSequence | ScoreSequence
+Work = TextSequence | ImageSequence | ScoreSequence | EncodeSequence
 
 
 class Translator:
@@ -42,6 +43,9 @@ class Translator:
                     return self._image(number, request)
                 case Score():
                     return self._score(number, request)
+                case Encode():
+                    self._check_picture(request.pixels)
+                    return EncodeSequence(number, request.pixels, request.features)
         except UserError as error:
             raise RejectError(RejectKind.BAD_REQUEST, str(error)) from error
 
@@ -52,6 +56,11 @@ class Translator:
     def likelihood(self, one: ScoreSequence) -> Likelihood:
         """The result of a `Score`."""
         return Likelihood(one.score, one.log_yes, one.log_no)
+
+    def encoded(self, one: EncodeSequence) -> Encoded:
+        """The result of an `Encode`."""
+        assert one.codes is not None
+        return Encoded(one.codes, one.seen)
 
     def picture(self, one: CodesSequence, request: Draw) -> Drawing:
         """The result of a `Draw`: of an edit, what lies outside its mask is as it was."""

@@ -9,6 +9,7 @@ import transformers
 
 from uniface_ray.core.records import Reject, RejectError, RejectKind
 from uniface_ray.engine.allocator import keep_freed_memory
+from uniface_ray.engine.encoding import EncodeRunner, EncodeSequence
 from uniface_ray.engine.image import ImageRunner, ImageSequence
 from uniface_ray.engine.lane import Lane
 from uniface_ray.engine.one_step import CodesSequence, DecodeRunner, ScoreRunner, ScoreSequence
@@ -73,6 +74,7 @@ class UniFaceEngine:
             [self.processor.text_ids(before + word) for before in ("", " ") for word in words] for words in _YES_NO
         ]
         self._scores = Lane(ScoreRunner(model, *answers), min(batch_size, together), together)
+        self._encoded = Lane(EncodeRunner(model), min(batch_size, together), together)
 
     @property
     def image_size(self) -> int:
@@ -99,6 +101,8 @@ class UniFaceEngine:
                 self._images.scheduler.add(work)
             case ScoreSequence():
                 self._scores.scheduler.add(work)
+            case EncodeSequence():
+                self._encoded.scheduler.add(work)
         return number
 
     @torch.inference_mode()
@@ -114,6 +118,7 @@ class UniFaceEngine:
         ended, self._refused = self._refused + self._late(), []
         ended += [(one.id, reject or self._translator.answer(one)) for one, reject in self._texts.step()]
         ended += [(one.id, reject or self._translator.likelihood(one)) for one, reject in self._scores.step()]
+        ended += [(one.id, reject or self._translator.encoded(one)) for one, reject in self._encoded.step()]
         for drawn, reject in self._images.step():
             if reject:
                 ended.append((drawn.id, reject))
@@ -147,7 +152,7 @@ class UniFaceEngine:
 
     def _drop(self, numbers: Collection[int]) -> None:
         if numbers:
-            for lane in (self._texts, self._scores, self._images, self._codes):
+            for lane in (self._texts, self._scores, self._encoded, self._images, self._codes):
                 lane.drop(lambda one: one.id in numbers)
         for number in numbers:
             self._draws.pop(number, None)

@@ -15,6 +15,9 @@ from uniface_ray.model.identity import IRResNet
 from uniface_ray.model.identity_onnx import OnnxIdentity
 from uniface_ray.model.resampler import MaskRatioFeatures, Resampler
 
+ENCODERS = ("semantic", "identity")
+"""Names of the encoders that look at images."""
+
 
 class Encoder(nn.Module):
     """An image encoder, which stays in eval mode while it is frozen: its running statistics are weights too."""
@@ -96,14 +99,16 @@ class Encoders(nn.Module):
 
     def forward(self, pixel_values: Tensor) -> ImageFeatures:
         """(B, 3, H, W) in -1..1 -> features of the semantic and the identity expert."""
-        encoders = {"semantic": getattr(self, "semantic", None), "identity": getattr(self, "identity", None)}
-        return ImageFeatures(
-            **{
-                name: self.resamplers[name](encoder(pixel_values))
-                for name, encoder in encoders.items()
-                if encoder is not None
-            }
-        )
+        return self.resampled(self.seen(pixel_values))
+
+    def seen(self, pixel_values: Tensor) -> dict[str, Tensor]:
+        """What each encoder sees, (B, M, width) by its name: frozen encoders see the same of an image for ever."""
+        encoders = {name: getattr(self, name, None) for name in ENCODERS}
+        return {name: encoder(pixel_values) for name, encoder in encoders.items() if encoder is not None}
+
+    def resampled(self, seen: dict[str, Tensor]) -> ImageFeatures:
+        """What `seen` gave -> features of the experts."""
+        return ImageFeatures(**{name: self.resamplers[name](features) for name, features in seen.items()})
 
     def of_mask_ratio(self, mask_ratio: Tensor) -> Tensor | None:
         """(B,) -> the noise expert's features (B, N, R), or None without one."""
@@ -123,4 +128,4 @@ def resized(pixel_values: Tensor, size: int) -> Tensor:
     return F.interpolate(pixels, size=(size, size), mode="bicubic", antialias=True).clamp(-1, 1)
 
 
-__all__ = ["Encoders", "IdentityEncoder", "SemanticEncoder", "semantic_features"]
+__all__ = ["ENCODERS", "Encoders", "IdentityEncoder", "SemanticEncoder", "semantic_features"]

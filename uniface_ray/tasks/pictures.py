@@ -61,6 +61,13 @@ def encode_picture(pixels: Pixels, kind: str, facts: dict[str, str], source_type
     return buffer.getvalue()
 
 
+def encode_png(pixels: Pixels) -> bytes:
+    """uint8 (3, H, W) RGB -> a PNG file that says nothing more."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels.transpose(1, 2, 0)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
 def _xmp(facts: dict[str, str], source_type: str) -> str:
     named = {
         "Iptc4xmpExt:DigitalSourceType": source_type,
@@ -70,4 +77,4 @@ def _xmp(facts: dict[str, str], source_type: str) -> str:
     return _XMP.format(attributes="\n ".join(f"{name}={quoteattr(value)}" for name, value in named.items()))
 
 
-__all__ = ["DRAWN", "EDITED", "encode_picture", "provenance"]
+__all__ = ["DRAWN", "EDITED", "encode_picture", "encode_png", "provenance"]

@@ -1,12 +1,20 @@
 """From settings to a task."""
 
 from uniface_ray.core.config import JobConfig
-from uniface_ray.core.task_config import CaptionConfig, EditConfig, GenerateConfig, ScoreConfig, VqaConfig
+from uniface_ray.core.task_config import (
+    CaptionConfig,
+    EditConfig,
+    GenerateConfig,
+    ScoreConfig,
+    TokenizeConfig,
+    VqaConfig,
+)
 from uniface_ray.tasks.base import Task
 from uniface_ray.tasks.caption import Caption
 from uniface_ray.tasks.edit import Edit
 from uniface_ray.tasks.generate import Generate
 from uniface_ray.tasks.score import Score
+from uniface_ray.tasks.tokenize import Tokenize
 from uniface_ray.tasks.vqa import Vqa
 
 
@@ -27,3 +35,5 @@ def build_task(config: JobConfig) -> Task:
             return Edit(task, config.source, config.model.name)
         case ScoreConfig() as task:
             return Score(task, config.source)
+        case TokenizeConfig() as task:
+            return Tokenize(task, config.source)
