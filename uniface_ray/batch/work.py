@@ -28,7 +28,7 @@ class _Watched:
 
     def __init__(self, engine: Engine, beat: Beat) -> None:
         self.image_size = engine.image_size
-        self.submit, self.cancel = engine.submit, engine.cancel
+        self.submit, self.cancel, self.progress = engine.submit, engine.cancel, engine.progress
         self._engine = engine
         self._beat = beat
         self.tokens = 0

@@ -20,6 +20,8 @@ class ImageSequence:
         id: of the request.
         request: prompt, seed and settings.
         picture: uint8 (3, size, size) RGB to draw into, where `request.unknown` says; None for a new image.
+        partials: unfinished images to be seen on the way.
+        guess: (N,) int64 codes of one of them, after a step that has one; whoever takes it sets None.
         codes: (N,) int64 once it is done.
         done: nothing is left to draw.
     """
@@ -27,8 +29,15 @@ class ImageSequence:
     id: int
     request: DrawRequest
     picture: Pixels | None = None
+    partials: int = 0
+    guess: Tensor | None = None
     codes: Tensor | None = None
     done: bool = False
+
+    def is_shown(self, step: int, steps: int) -> bool:
+        """Whether an unfinished image is to be seen after `step` of `steps`: they part the way into equal pieces."""
+        pieces = self.partials + 1
+        return step < steps and pieces * step // steps > pieces * (step - 1) // steps
 
 
 class ImageRunner:
@@ -76,12 +85,15 @@ class ImageRunner:
         self._advanced += zip(slots, running, strict=True)
 
     def collect(self) -> None:
-        """Give the images that are done their codes."""
+        """Give the images that are done their codes, and those that are watched what they look like now."""
         advanced, self._advanced = self._advanced, []
         for slot, one in advanced:
             assert self.drawing is not None
-            if self.drawing.rows[slot].done:
+            row = self.drawing.rows[slot]
+            if row.done:
                 one.codes, one.done = self.drawing.codes[slot].clone(), True
+            elif one.is_shown(row.step, len(row.plan.unknown)):
+                one.guess = self.drawing.codes[slot].clone()
 
     def keep(self, slots: Sequence[int]) -> None:
         """Only these slots stay, in this order."""

@@ -28,6 +28,9 @@ class NullEngine:
         done, self._done = self._done, []
         return done
 
+    def progress(self) -> list[tuple[int, Text | Drawing]]:
+        return []
+
     def cancel(self, number: int) -> None:
         self._done = [one for one in self._done if one[0] != number]
 

@@ -43,9 +43,16 @@ class ScoreSequence:
 
 @dataclass(slots=True, eq=False)
 class CodesSequence:
-    """An image that is drawn and not decoded yet; `pixels` uint8 (3, size, size) once it is `done`."""
+    """Codes (N,) int64 that are not decoded yet; `pixels` uint8 (3, size, size) once they are, which is `done`.
+
+    Attributes:
+        drawn: whose image it is.
+        finished: it is all drawn, no guess on the way.
+    """
 
     drawn: ImageSequence
+    codes: Tensor
+    finished: bool = True
     pixels: Tensor | None = None
     done: bool = False
 
@@ -80,7 +87,7 @@ class DecodeRunner(OneStep):
 
     def advance(self, running: Sequence[CodesSequence], first: int) -> None:
         """Decode all of `running`."""
-        codes = torch.stack([one.drawn.codes for one in running if one.drawn.codes is not None])
+        codes = torch.stack([one.codes for one in running])
         pixels = from_model_range(self.model.decode_images(codes)).cpu()
         for one, picture in zip(running, pixels, strict=True):
             one.pixels, one.done = picture, True

@@ -22,6 +22,7 @@ class Ask:
         temperature: 0 takes the most likely token each time.
         top_p: draw only from the most likely tokens that together reach this probability.
         time_limit_s: seconds from `submit` after which the request is given up.
+        watched: somebody wants to see the answer grow (`Engine.progress`).
     """
 
     pixels: Pixels
@@ -31,6 +32,7 @@ class Ask:
     temperature: float = 0.0
     top_p: float = 1.0
     time_limit_s: float | None = None
+    watched: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,7 @@ class Draw:
         pixels: uint8 (3, size, size) RGB, the image to edit; None draws all of it.
         mask: uint8 (size, size), not 0 where `pixels` is to be drawn anew; needs `pixels`.
         time_limit_s: as of `Ask`.
+        partials: how many unfinished images somebody wants to see on the way (`Engine.progress`), evenly spread.
     """
 
     prompt: str
@@ -62,6 +65,7 @@ class Draw:
     pixels: Pixels | None = None
     mask: Pixels | None = None
     time_limit_s: float | None = None
+    partials: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +107,12 @@ class Text:
     Attributes:
         text: of the answer.
         tokens: new tokens it took.
+        prompt_tokens: tokens of the image and the question; 0 where the engine cannot tell.
     """
 
     text: str
     tokens: int
+    prompt_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +186,14 @@ class Engine(Answers, Protocol):
 
     def step(self) -> list[tuple[int, Outcome]]:
         """Go on with what was submitted, a little; outcomes of what has ended, by id. A bad request costs no other."""
+        ...
+
+    def progress(self) -> list[tuple[int, Text | Drawing]]:
+        """What watched requests have come to in the last step: results as far as they are known, by id.
+
+        An answer so far only grows, but for a character whose last bytes are missing, which stands there as U+FFFD. An
+        unfinished image is the model's guess of all of it. An engine that cannot look into its work gives none.
+        """
         ...
 
     def cancel(self, number: int) -> None:

@@ -12,7 +12,7 @@ from PIL import Image
 from uniface_ray.core.config import RemoteConfig
 from uniface_ray.core.errors import StoppedError, UserError
 from uniface_ray.core.records import Pixels, Reject, RejectKind
-from uniface_ray.engine.protocol import Ask, Outcome, Request, Text, run_all
+from uniface_ray.engine.protocol import Ask, Drawing, Outcome, Request, Text, run_all
 
 # Requests that fail with none in between that works, after all their tries: then it is the server, not they.
 _FAILURES = 8
@@ -68,6 +68,10 @@ class RemoteEngine:
                     "once it does, the same command goes on where this one stopped"
                 )
         return ended
+
+    def progress(self) -> list[tuple[int, Text | Drawing]]:
+        """Nothing: answers come whole."""
+        return []
 
     def cancel(self, number: int) -> None:
         """Forget a request; one that is at the server already is not waited for."""

@@ -50,8 +50,9 @@ class Translator:
             raise RejectError(RejectKind.BAD_REQUEST, str(error)) from error
 
     def answer(self, one: TextSequence) -> Text:
-        """The result of an `Ask`."""
-        return Text(self.processor.answer_text(one.tokens), len(one.tokens))
+        """The result of an `Ask`, as far as it is known."""
+        prompt = self.config.num_image_tokens + 3 + len(one.prompt)
+        return Text(self.processor.answer_text(one.tokens), len(one.tokens), prompt)
 
     def likelihood(self, one: ScoreSequence) -> Likelihood:
         """The result of a `Score`."""
@@ -84,6 +85,7 @@ class Translator:
             stop_ids=frozenset([self.config.eos_token_id]),
             sampling=Sampling(request.temperature, request.top_p),
             seed=request.seed,
+            watched=request.watched,
         )
 
     def _image(self, number: int, request: Draw) -> ImageSequence:
@@ -106,7 +108,7 @@ class Translator:
             schedule=request.schedule,
         )
         draw = DrawRequest(self.processor.text_ids(request.prompt), request.seed, settings, unknown=unknown)
-        return ImageSequence(number, draw, request.pixels)
+        return ImageSequence(number, draw, request.pixels, request.partials)
 
     def _score(self, number: int, request: Score) -> ScoreSequence:
         question = self.processor.question_ids(MATCH_QUESTION.format(text=request.statement))

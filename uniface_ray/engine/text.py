@@ -31,6 +31,7 @@ class TextSequence:
         stop_ids: a token of these ends the answer and is not part of it.
         sampling: how tokens are chosen.
         seed: of the random numbers, where there are some.
+        watched: as of the request.
         tokens: of the answer so far.
         done: nothing comes any more.
     """
@@ -43,6 +44,7 @@ class TextSequence:
     stop_ids: frozenset[int]
     sampling: Sampling = field(default_factory=Sampling)
     seed: int = 0
+    watched: bool = False
     tokens: list[int] = field(default_factory=list)
     done: bool = False
     _uniforms: Tensor | None = None

@@ -13,9 +13,10 @@ from uniface_ray.engine.encoding import EncodeRunner, EncodeSequence
 from uniface_ray.engine.image import ImageRunner, ImageSequence
 from uniface_ray.engine.lane import Lane
 from uniface_ray.engine.one_step import CodesSequence, DecodeRunner, ScoreRunner, ScoreSequence
-from uniface_ray.engine.protocol import Draw, Outcome, Request, run_all
+from uniface_ray.engine.protocol import Draw, Drawing, Outcome, Request, Text, run_all
 from uniface_ray.engine.requests import Translator
 from uniface_ray.engine.text import TextRunner, TextSequence
+from uniface_ray.engine.turns import Turns
 from uniface_ray.model import UniFaceForConditionalGeneration, UniFaceProcessor
 
 # Positions of whole images that go through the model in one step: enough to keep it busy, few enough that the answers
@@ -37,6 +38,8 @@ class UniFaceEngine:
         dtype: str = "float32",
         batch_size: int = 64,
         threads: int | None = None,
+        image_share: float | None = None,
+        image_batch: int | None = None,
     ) -> None:
         """Load the model of `folder`.
 
@@ -46,6 +49,8 @@ class UniFaceEngine:
             dtype: `float32`, `bfloat16` or `float16`; the image tokenizer stays in float32, so codes do not change.
             batch_size: slots: answers that go through the model together, and images as far as memory allows.
             threads: torch threads of this process; None leaves them alone.
+            image_share: of the time, that drawing takes while answers are under way; None lets both go on in each step.
+            image_batch: images drawn at a time; None is as many as a step of moderate length allows.
         """
         if threads is not None:
             torch.set_num_threads(threads)
@@ -64,10 +69,12 @@ class UniFaceEngine:
         self._draws: dict[int, Draw] = {}
         self._deadlines: dict[int, float] = {}
         self._refused: list[tuple[int, Outcome]] = []
+        self._progress: list[tuple[int, Text | Drawing]] = []
+        self._turns = Turns(image_share, self.device)
         prefix, image = model.config.num_image_tokens + 3, model.config.num_image_tokens + 2
         together = max(1, _POSITIONS // prefix)
         self._texts = Lane(TextRunner(model, batch_size), batch_size, together)
-        images = min(batch_size, max(1, _POSITIONS // image))
+        images = min(batch_size, image_batch or max(1, _POSITIONS // image))
         self._images = Lane(ImageRunner(model), images, images)
         self._codes = Lane(DecodeRunner(model), _DECODED, _DECODED)
         answers = [
@@ -115,21 +122,44 @@ class UniFaceEngine:
         Raises:
             UniFaceError: no request can be answered: then the replica is broken, not its requests.
         """
-        ended, self._refused = self._refused + self._late(), []
-        ended += [(one.id, reject or self._translator.answer(one)) for one, reject in self._texts.step()]
-        ended += [(one.id, reject or self._translator.likelihood(one)) for one, reject in self._scores.step()]
-        ended += [(one.id, reject or self._translator.encoded(one)) for one, reject in self._encoded.step()]
-        for drawn, reject in self._images.step():
-            if reject:
-                ended.append((drawn.id, reject))
-            else:
-                self._codes.scheduler.add(CodesSequence(drawn))
-        for one, reject in self._codes.step():
-            ended.append((one.id, reject or self._translator.picture(one, self._draws[one.id])))
+        ended, self._refused, self._progress = self._refused + self._late(), [], []
+        with self._turns.answering():
+            ended += [(one.id, reject or self._translator.answer(one)) for one, reject in self._texts.step()]
+            ended += [(one.id, reject or self._translator.likelihood(one)) for one, reject in self._scores.step()]
+            ended += [(one.id, reject or self._translator.encoded(one)) for one, reject in self._encoded.step()]
+        answers = self._texts.scheduler.running
+        self._progress += [(one.id, self._translator.answer(one)) for one in answers if one.watched and one.tokens]
+        if self._turns.may_draw(len(self._texts) + len(self._scores)):
+            with self._turns.drawing():
+                ended += self._draw()
         for number, _ in ended:
             self._draws.pop(number, None)
             self._deadlines.pop(number, None)
         return ended
+
+    def _draw(self) -> list[tuple[int, Outcome]]:
+        """One step of all images under way; the outcomes of those that ended."""
+        ended: list[tuple[int, Outcome]] = []
+        for drawn, reject in self._images.step():
+            if drawn.codes is not None:
+                self._codes.scheduler.add(CodesSequence(drawn, drawn.codes))
+            elif reject:
+                ended.append((drawn.id, reject))
+        for under_way in self._images.scheduler.running:
+            if under_way.guess is not None:
+                self._codes.scheduler.add(CodesSequence(under_way, under_way.guess, finished=False))
+                under_way.guess = None
+        for one, reject in self._codes.step():
+            outcome = reject or self._translator.picture(one, self._draws[one.id])
+            if one.finished:
+                ended.append((one.id, outcome))
+            elif isinstance(outcome, Drawing):
+                self._progress.append((one.id, outcome))
+        return ended
+
+    def progress(self) -> list[tuple[int, Text | Drawing]]:
+        """See `protocol.Engine`."""
+        return self._progress
 
     @torch.inference_mode()
     def cancel(self, number: int) -> None:
