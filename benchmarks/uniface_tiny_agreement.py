@@ -19,7 +19,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from uniface_ray.evaluate.agreement import agreement, wilson
+from uniface_ray.evaluate.agreement import agreement
+from uniface_ray.evaluate.intervals import wilson
 from uniface_ray.model.decoding import greedy_text
 from uniface_ray.model.drawing import DrawRequest, DrawSettings, draw
 from uniface_ray.model.modeling import UniFaceForConditionalGeneration

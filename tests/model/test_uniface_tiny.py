@@ -7,7 +7,7 @@ import torch
 from safetensors import safe_open
 
 import uniface_ray
-from uniface_ray.evaluate.agreement import read_claims
+from uniface_ray.evaluate.claims import read_claims
 from uniface_ray.model import UniFaceForConditionalGeneration, UniFaceProcessor
 from uniface_ray.model.drawing import DrawRequest, DrawSettings, draw
 

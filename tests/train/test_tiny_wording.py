@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from uniface_ray.evaluate.agreement import read_claims
+from uniface_ray.evaluate.claims import read_claims
 from uniface_ray.train.tiny.attributes import VALUES, Attributes
 from uniface_ray.train.tiny.questions import CAPTION_QUESTIONS, caption_pair, question_answers
 from uniface_ray.train.tiny.wording import caption, person, short_prompt
