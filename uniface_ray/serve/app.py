@@ -6,8 +6,10 @@ from fastapi import FastAPI
 
 from uniface_ray.core.serve_config import ServeConfig
 from uniface_ray.core.version import __version__
+from uniface_ray.serve.chat import chat_router
 from uniface_ray.serve.errors import add_handlers
 from uniface_ray.serve.models import Models, Served, models_router
+from uniface_ray.serve.pictures import Pictures
 
 
 def build_app(config: ServeConfig, models: Mapping[str, Served]) -> FastAPI:
@@ -23,7 +25,9 @@ def build_app(config: ServeConfig, models: Mapping[str, Served]) -> FastAPI:
     app.state.config = config
     app.state.models = Models(models)
     add_handlers(app)
+    app.state.pictures = Pictures(config.decode)
     app.include_router(models_router())
+    app.include_router(chat_router())
     return app
 
 

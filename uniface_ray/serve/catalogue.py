@@ -1,0 +1,70 @@
+"""Which models a server has, checked before anybody waits for them, and the engine of each."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from uniface_ray.core.config import ModelConfig
+from uniface_ray.core.errors import UserError
+from uniface_ray.core.serve_config import ServeConfig
+from uniface_ray.engine.null import NullEngine
+from uniface_ray.engine.protocol import Engine
+from uniface_ray.engine.uniface import UniFaceEngine
+from uniface_ray.engine.weights import CheckedModel, check_model, model_folder
+from uniface_ray.serve.loop import EngineLoop
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One model.
+
+    Attributes:
+        model: name and path, as requests and operators call it.
+        checked: what its files say.
+    """
+
+    model: ModelConfig
+    checked: CheckedModel
+
+
+def catalogue(config: ServeConfig) -> Sequence[Entry]:
+    """The models of the settings, `model` first.
+
+    Raises:
+        UserError: one is not there or not whole, two have the same name, an engine that is somewhere else.
+    """
+    if config.engine.kind == "openai":
+        raise UserError("engine.kind is openai, which is a server already: serve runs models of its own, with uniface")
+    named = [one.partition("=") for one in config.serve.models]
+    models = [config.model, *(ModelConfig(name=name, path=path) for name, _, path in named)]
+    names = [model.name for model in models]
+    if len(set(names)) < len(names):
+        raise UserError(f"serve.models and model.name name {', '.join(names)}: give every model a name of its own")
+    return [Entry(model, check_model(model, config.storage)) for model in models]
+
+
+def build_engine(config: ServeConfig, model: ModelConfig, device: str, dtype: str, threads: int | None) -> Engine:
+    """A model's engine, with its weights on `device`."""
+    folder = model_folder(model, config.storage)
+    if config.engine.kind == "null":
+        return NullEngine(check_model(model, config.storage).image_size)
+    return UniFaceEngine(
+        folder,
+        device,
+        dtype,
+        config.engine.batch_size,
+        threads,
+        image_share=config.serve.image_share,
+        image_batch=config.serve.image_batch,
+    )
+
+
+def build_loop(
+    config: ServeConfig, model: ModelConfig, device: str, dtype: str, threads: int | None = None
+) -> EngineLoop:
+    """A model at work."""
+    engine = build_engine(config, model, device, dtype, threads)
+    images = min(config.serve.image_batch, config.engine.batch_size)
+    return EngineLoop(engine, config.engine.batch_size, images, config.serve.max_waiting)
+
+
+__all__ = ["Entry", "build_engine", "build_loop", "catalogue"]

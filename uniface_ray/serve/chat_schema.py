@@ -1,0 +1,148 @@
+"""The request of `/v1/chat/completions`, as far as a model of one picture and one question can do what it says."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from uniface_ray.serve.errors import ApiError
+
+# What these ask for is not done; values that ask for nothing are fine.
+_UNSUPPORTED: dict[str, tuple[Any, ...]] = {
+    "audio": (None,),
+    "frequency_penalty": (None, 0),
+    "function_call": (None, "none"),
+    "functions": (None, []),
+    "logit_bias": (None, {}),
+    "logprobs": (None, False),
+    "modalities": (None, ["text"]),
+    "prediction": (None,),
+    "presence_penalty": (None, 0),
+    "tool_choice": (None, "none", "auto"),
+    "tools": (None, []),
+    "top_logprobs": (None, 0),
+    "web_search_options": (None,),
+}
+# What these ask for changes no answer here.
+_WITHOUT_EFFECT = (
+    "metadata",
+    "moderation",
+    "parallel_tool_calls",
+    "prompt_cache_key",
+    "prompt_cache_options",
+    "prompt_cache_retention",
+    "reasoning_effort",
+    "safety_identifier",
+    "service_tier",
+    "store",
+    "user",
+    "verbosity",
+)
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class TextPart(_Body):
+    """Text of a message."""
+
+    type: Literal["text"]
+    text: str
+
+
+class ImageUrl(_Body):
+    """Where a picture is: a data: URL, or an https:// address where the server fetches such."""
+
+    url: str
+    detail: Literal["auto", "low", "high"] = "auto"
+
+
+class ImagePart(_Body):
+    """A picture of a message."""
+
+    type: Literal["image_url"]
+    image_url: ImageUrl
+
+
+Part = Annotated[TextPart | ImagePart, Field(discriminator="type")]
+
+
+class Message(_Body):
+    """One turn of the conversation."""
+
+    role: Literal["system", "developer", "user", "assistant"]
+    content: str | list[Part] | None = None
+    name: str | None = None
+    refusal: str | None = None
+
+    @property
+    def texts(self) -> list[str]:
+        """Its texts."""
+        if isinstance(self.content, list):
+            return [part.text for part in self.content if isinstance(part, TextPart)]
+        return [self.content] if self.content else []
+
+
+class ResponseFormat(BaseModel):
+    """What the answer shall be."""
+
+    model_config = ConfigDict(extra="allow")
+    type: Literal["text", "json_object", "json_schema"]
+
+
+class StreamOptions(BaseModel):
+    """What a stream shall hold."""
+
+    model_config = ConfigDict(extra="ignore")
+    include_usage: bool = False
+
+
+class ChatRequest(_Body):
+    """The body.
+
+    Attributes:
+        messages: the last picture of them is what the last user message asks about; system texts stand before it.
+        model: by its name; the first of the server where None.
+        max_tokens: of the answer; the older name of `max_completion_tokens`.
+        temperature: 0, the default, takes the likeliest token each time, as batch runs do.
+        seed: of the random numbers; another one for each of `n` answers, and a random one where None.
+    """
+
+    messages: Annotated[list[Message], Field(min_length=1, max_length=1000)]
+    model: str | None = None
+    max_tokens: int | None = Field(default=None, ge=1, le=2**31)
+    max_completion_tokens: int | None = Field(default=None, ge=1, le=2**31)
+    temperature: float | None = Field(default=None, ge=0, le=2, allow_inf_nan=False)
+    top_p: float | None = Field(default=None, gt=0, le=1, allow_inf_nan=False)
+    seed: int | None = Field(default=None, ge=-(2**63), lt=2**63)
+    n: int | None = Field(default=None, ge=1, le=16)
+    stop: Annotated[str, Field(min_length=1)] | list[Annotated[str, Field(min_length=1)]] | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    response_format: ResponseFormat | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _only_what_is_done(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        for name, nothing in _UNSUPPORTED.items():
+            if name in values and values[name] not in nothing:
+                what = f"{name} is not supported by this server; leave it out"
+                raise ApiError(400, what, param=name, code="unsupported_parameter")
+        return {name: one for name, one in values.items() if name not in _UNSUPPORTED and name not in _WITHOUT_EFFECT}
+
+    @field_validator("stop")
+    @classmethod
+    def _few_stops(cls, value: str | list[str] | None) -> str | list[str] | None:
+        if isinstance(value, list) and len(value) > 16:
+            raise ValueError(f"has {len(value)} texts, but 16 are the most")
+        return value
+
+    @property
+    def stops(self) -> list[str]:
+        """Texts that end the answer."""
+        return [self.stop] if isinstance(self.stop, str) else self.stop or []
+
+
+__all__ = ["ChatRequest", "ImagePart", "Message"]

@@ -1,0 +1,46 @@
+"""An answer that grows, told piece by piece, up to a stop text."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class Growth:
+    """What of an answer has been told.
+
+    What may yet turn out to be the beginning of a stop text, or is a part of a character, is held back.
+
+    Attributes:
+        stops: the answer ends before the first of these texts.
+        told: of the answer so far.
+        stopped: one of `stops` has come.
+    """
+
+    stops: Sequence[str] = ()
+    told: str = ""
+    stopped: bool = False
+
+    def more(self, text: str, last: bool) -> str:
+        """What to tell now.
+
+        Args:
+            text: all of the answer as it is known.
+            last: it is all there is. Answers begin anew where a replica was lost, and come to the same words again.
+        """
+        found = [place for stop in self.stops if (place := text.find(stop)) >= 0]
+        if found:
+            text, self.stopped = text[: min(found)], True
+        elif not last:
+            text = text.rstrip("\ufffd")
+            text = text[: len(text) - max((_held(text, stop) for stop in self.stops), default=0)]
+        new = text[len(self.told) :]
+        self.told += new
+        return new
+
+
+def _held(text: str, stop: str) -> int:
+    """How many of the last characters of `text` are the first ones of `stop`."""
+    return next((n for n in range(min(len(stop) - 1, len(text)), 0, -1) if stop.startswith(text[-n:])), 0)
+
+
+__all__ = ["Growth"]
