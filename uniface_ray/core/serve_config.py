@@ -12,6 +12,7 @@ from uniface_ray.core.config import (
     ModelConfig,
     StorageConfig,
 )
+from uniface_ray.core.guard_config import GuardSettings
 from uniface_ray.core.settings import Settings
 
 
@@ -55,6 +56,7 @@ class ServeConfig(Settings):
     """All settings of `uniface serve`."""
 
     serve: ServeSettings = ServeSettings()
+    guard: GuardSettings = GuardSettings()
     model: ModelConfig
     storage: StorageConfig = StorageConfig()
     decode: DecodeConfig = DecodeConfig()

@@ -1,7 +1,6 @@
 """Fetch what http:// and https:// URIs name, from servers that are slow, busy, broken or hostile."""
 
 import email.utils
-import ipaddress
 import random
 import time
 from datetime import UTC, datetime
@@ -17,6 +16,7 @@ from urllib3.exceptions import HTTPError, LocationValueError, SSLError
 from uniface_ray.core.config import StorageConfig
 from uniface_ray.core.records import RejectError, RejectKind
 from uniface_ray.core.version import __version__
+from uniface_ray.data.addresses import is_public
 from uniface_ray.data.hosts import Hosts
 
 _HEADERS = {"User-Agent": f"uniface_ray/{__version__}", "Accept": "image/*,*/*;q=0.5", "Accept-Encoding": "identity"}
@@ -177,11 +177,10 @@ def _seconds(retry_after: str | None) -> float | None:
 
 def _check_public(connection: Any) -> None:
     """Refuse a peer that is not on the internet. Not names are judged, but where they lead at this moment."""
-    address = ipaddress.ip_address(connection.sock.getpeername()[0].partition("%")[0])
-    address = getattr(address, "ipv4_mapped", None) or address
-    if not address.is_global:
+    address = connection.sock.getpeername()[0]
+    if not is_public(address):
         connection.close()
-        raise _PrivateAddressError(str(address))
+        raise _PrivateAddressError(address.removeprefix("::ffff:"))
 
 
 class _PublicConnection(HTTPConnection):
