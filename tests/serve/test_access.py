@@ -21,6 +21,7 @@ from uniface_ray.serve.limits import Gate, Rule
 ANN, ANN_LINE = make_key("ann")
 BOB, BOB_LINE = make_key("bob")
 WITH_KEYS = GuardSettings(keys=(ANN_LINE, f"{BOB_LINE}:chat"))
+NO_KEYS = GuardSettings()
 FREE = Rule(None, None, 60)
 
 
@@ -57,7 +58,7 @@ PATHS = {
 class Door:
     """The application, its door, and the visits that have ended."""
 
-    def __init__(self, settings: GuardSettings = GuardSettings(), rule: Rule = FREE) -> None:
+    def __init__(self, settings: GuardSettings = NO_KEYS, rule: Rule = FREE) -> None:
         self.visits: list[Visit] = []
         self.app = Starlette(routes=[Route(path, handler, methods=["GET", "POST"]) for path, handler in PATHS.items()])
         self.app.add_middleware(
@@ -134,7 +135,9 @@ def test_without_keys_only_this_machine_s_own_pages(host: str, headers: dict[str
 def test_an_open_server_answers_to_any_name_but_not_to_foreign_pages() -> None:
     door = Door(GuardSettings(open=True))
     assert door.ask("GET", "/", host="faces.example.com").status_code == 200
-    assert door.ask("GET", "/", host="faces.example.com", headers={"Origin": "http://evil.example.com"}).status_code == 403
+    assert (
+        door.ask("GET", "/", host="faces.example.com", headers={"Origin": "http://evil.example.com"}).status_code == 403
+    )
 
 
 def test_limits_are_told_with_when_to_come_again() -> None:

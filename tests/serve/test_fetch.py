@@ -200,7 +200,7 @@ def test_redirects_are_followed_within_the_rules(server: Server, certificate: Pa
         "faces.example.com",
         "",
         "https://faces.example.com\x00:PORT/",
-        "https://１２７.０.０.１:PORT/ok",
+        "https://\uff11\uff12\uff17.0.0.1:PORT/ok",
     ],
 )
 def test_other_addresses_are_refused_unasked(server: Server, url: str) -> None:
@@ -222,7 +222,9 @@ def test_an_address_in_numbers_is_judged_as_it_stands(server: Server, host: str)
 
 @pytest.mark.parametrize("answers", [["10.0.0.1"], ["127.0.0.1", "10.0.0.1"], ["::ffff:127.0.0.1"], []])
 def test_a_name_that_leads_inside_is_refused(server: Server, certificate: Path, answers: list[str]) -> None:
-    error = refused(server, f"https://{GOOD}:PORT/ok", names=Names(faces_example_com=[answers]), certificate=certificate)
+    error = refused(
+        server, f"https://{GOOD}:PORT/ok", names=Names(faces_example_com=[answers]), certificate=certificate
+    )
     assert error.code == "private_address"
     assert not any(part in error.message for part in ("10.0", "127.")), "whoever asks does not learn where it leads"
     assert server.seen == []
@@ -245,9 +247,7 @@ def test_a_name_is_looked_up_once_and_the_connection_goes_there(server: Server, 
         ("file:///etc/passwd", "invalid_image_url"),
     ],
 )
-def test_a_redirect_is_judged_like_the_first_address(
-    server: Server, certificate: Path, target: str, code: str
-) -> None:
+def test_a_redirect_is_judged_like_the_first_address(server: Server, certificate: Path, target: str, code: str) -> None:
     error = refused(server, f"https://{GOOD}:PORT/to?{target}", certificate=certificate)
     assert error.code == code
     assert len(server.seen) == 1

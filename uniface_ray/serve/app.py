@@ -8,24 +8,29 @@ from uniface_ray.core.serve_config import ServeConfig
 from uniface_ray.core.version import __version__
 from uniface_ray.serve.chat import chat_router
 from uniface_ray.serve.errors import add_handlers
+from uniface_ray.serve.guarding import closing, guard
+from uniface_ray.serve.limits import Gate
 from uniface_ray.serve.models import Models, Served, models_router
-from uniface_ray.serve.pictures import Pictures
 
 
-def build_app(config: ServeConfig, models: Mapping[str, Served]) -> FastAPI:
+def build_app(config: ServeConfig, models: Mapping[str, Served], gate: Gate | None = None) -> FastAPI:
     """The endpoint.
 
     Args:
         config: its settings.
         models: by the name that requests call them; the first one is taken where a request names none.
+        gate: limits of each key that hold for several replicas; None where this is the only one.
     """
     app = FastAPI(
-        title="uniface_ray", version=__version__, summary="Faces described and drawn, in the words of OpenAI's API"
+        title="uniface_ray",
+        version=__version__,
+        summary="Faces described and drawn, in the words of OpenAI's API",
+        lifespan=closing,
     )
     app.state.config = config
     app.state.models = Models(models)
     add_handlers(app)
-    app.state.pictures = Pictures(config.decode)
+    guard(app, config, gate)
     app.include_router(models_router())
     app.include_router(chat_router())
     return app

@@ -1,8 +1,8 @@
 """Pictures that requests name by an https:// address, fetched without letting anybody ask our own network.
 
 Every address, and every one that it redirects to, must be https on port 443 of a host that is allowed; the name is
-looked up once, each answer is checked to be on the internet, and the connection goes to what was checked. So a name that
-leads elsewhere a moment later (DNS rebinding) gains nothing.
+looked up once, each answer is checked to be on the internet, and the connection goes to what was checked. So a name
+that leads elsewhere a moment later (DNS rebinding) gains nothing.
 """
 
 import asyncio
@@ -153,7 +153,12 @@ class Fetcher:
         if self._session is None:
             # Connections are not kept: the next request shall be checked anew.
             connector = aiohttp.TCPConnector(
-                resolver=self._resolver, use_dns_cache=False, force_close=True, ssl=self._tls, limit=32, limit_per_host=8
+                resolver=self._resolver,
+                use_dns_cache=False,
+                force_close=True,
+                ssl=self._tls,
+                limit=32,
+                limit_per_host=8,
             )
             self._session = aiohttp.ClientSession(
                 connector=connector,

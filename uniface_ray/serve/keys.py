@@ -1,7 +1,7 @@
 """API keys: the server knows their SHA-256 only. `python -m uniface_ray.serve.keys NAME` makes one.
 
-A key is 32 random bytes, so nobody guesses it from its digest, and a fast hash is enough: slow ones (scrypt, bcrypt) are
-for passwords, which people choose.
+A key is 32 random bytes, so nobody guesses it from its digest, and a fast hash is enough: slow ones (scrypt, bcrypt)
+are for passwords, which people choose.
 """
 
 import hashlib
@@ -54,7 +54,7 @@ class Keys:
         return bool(self._keys)
 
     def find(self, presented: str) -> Key | None:
-        """The key that somebody shows; None where it is none of ours. Takes as long for a near miss as for a far one."""
+        """The key that somebody shows; None where it is none of ours. A near miss takes as long as a far one."""
         digest = hashlib.sha256(presented.encode("utf-8", "replace")).digest()
         found = None
         for key in self._keys:
@@ -83,8 +83,8 @@ def with_environment(settings: GuardSettings, environment: Mapping[str, str]) ->
     names = [line.partition("=")[0] for line in merged.keys]
     if twice := {name for name in names if names.count(name) > 1}:
         raise UserError(
-            f"guard.keys and {ENVIRONMENT} give two keys the name {', '.join(sorted(twice))}: what is kept for one would "
-            "be the other's as well; give each a name of its own"
+            f"guard.keys and {ENVIRONMENT} give two keys the name {', '.join(sorted(twice))}: what is kept for one "
+            "would be the other's as well; give each a name of its own"
         )
     return merged
 
@@ -97,8 +97,8 @@ def check_open(settings: GuardSettings, host: str) -> None:
     """
     if not settings.keys and not settings.open and not is_loopback(host):
         raise UserError(
-            f"serve.host={host} can be reached from other machines, and there are no API keys: make one with `{_MAKE}` and "
-            f"give its line in guard.keys or {ENVIRONMENT}; or let everybody in with guard.open=true"
+            f"serve.host={host} can be reached from other machines, and there are no API keys: make one with `{_MAKE}` "
+            f"and give its line in guard.keys or {ENVIRONMENT}; or let everybody in with guard.open=true"
         )
 
 

@@ -3,38 +3,35 @@
 import asyncio
 import base64
 import binascii
-import io
 
-import numpy as np
-from PIL import Image
-
-from uniface_ray.core.config import DecodeConfig
-from uniface_ray.core.records import Pixels, RejectError
-from uniface_ray.data.images import decode_image
+from uniface_ray.core.records import Pixels, RejectError, RejectKind
 from uniface_ray.data.pixels import fit_square
-from uniface_ray.serve.errors import ApiError, rejected
+from uniface_ray.serve.decoding import Decoders, Want
+from uniface_ray.serve.errors import ApiError
+from uniface_ray.serve.fetch import Fetcher
 
 
 class Pictures:
-    """Reads pictures, away from the event loop."""
+    """Reads pictures, away from the event loop.
 
-    def __init__(self, limits: DecodeConfig) -> None:
-        self.limits = limits
+    Args:
+        decoders: where they are decoded.
+        max_bytes: of an encoded one.
+        fetcher: of https:// addresses; None where they are not allowed.
+    """
+
+    def __init__(self, decoders: Decoders, max_bytes: int, fetcher: Fetcher | None = None) -> None:
+        self._decoders = decoders
+        self._max_bytes = max_bytes
+        self._fetcher = fetcher
 
     async def from_url(self, url: str, param: str) -> Pixels:
-        """uint8 (H, W, 3) RGB of a data: URL.
+        """uint8 (H, W, 3) RGB of a data: URL, or of an https:// one where those are allowed.
 
         Raises:
             ApiError: about the request's field `param`.
         """
-        head, comma, text = url.partition(",")
-        if not head.startswith("data:") or not comma:
-            raise ApiError(400, f"{param}: give a data: URL", param=param, code="invalid_image_url")
-        try:
-            data = base64.b64decode(text, validate=True)
-        except binascii.Error as error:
-            raise ApiError(400, f"{param}: this is not base64 ({error})", param=param, code="invalid_base64") from error
-        return await self.from_bytes(data, param)
+        return await self.from_bytes(await self.bytes_of_url(url, param), param)
 
     async def from_bytes(self, data: bytes, param: str) -> Pixels:
         """uint8 (H, W, 3) RGB of an encoded picture.
@@ -42,10 +39,7 @@ class Pictures:
         Raises:
             ApiError: about the request's field `param`.
         """
-        try:
-            return await asyncio.to_thread(decode_image, data, self.limits.max_pixels)
-        except RejectError as error:
-            raise rejected(error.at("decode"), param) from error
+        return await self._decode(data, "picture", param)
 
     async def mask_from_bytes(self, data: bytes, param: str) -> Pixels:
         """uint8 (H, W), 255 where a mask says to draw: where it is transparent, or white where all of it is opaque.
@@ -53,12 +47,46 @@ class Pictures:
         Raises:
             ApiError: about the request's field `param`.
         """
-        mask = (await self.from_bytes(data, param))[..., 0]
-        with Image.open(io.BytesIO(data)) as image:
-            if image.has_transparency_data:
-                alpha = np.asarray(image.convert("RGBA"))[..., 3]
-                return np.where(alpha == 0, 255, 0).astype(np.uint8)
-        return mask
+        return await self._decode(data, "mask", param)
+
+    async def bytes_of_url(self, url: str, param: str) -> bytes:
+        """The encoded picture that a URL holds or names.
+
+        Raises:
+            ApiError: about the request's field `param`.
+        """
+        if url[:5].lower() == "data:":
+            return await asyncio.to_thread(_inline, url, self._max_bytes, param)
+        if self._fetcher and url[:6].lower() == "https:":
+            return await self._fetcher.get(url, param)
+        allowed = "a data: URL, or an https:// address" if self._fetcher else "a data: URL"
+        raise ApiError(400, f"{param}: give {allowed}, not {url!r:.60}", param=param, code="invalid_image_url")
+
+    async def _decode(self, data: bytes, want: Want, param: str) -> Pixels:
+        _check_size(len(data), self._max_bytes, param)
+        try:
+            return await self._decoders.decode(data, want)
+        except RejectError as error:
+            status = 413 if error.kind == RejectKind.TOO_LARGE else 400
+            raise ApiError(status, error.message, param=param, code=str(error.kind)) from error
+
+
+def _inline(url: str, max_bytes: int, param: str) -> bytes:
+    head, comma, text = url.partition(",")
+    if not comma or not head.lower().endswith(";base64"):
+        what = f"{param}: a data: URL of a picture begins like data:image/jpeg;base64, and yours like {head!r:.60}"
+        raise ApiError(400, what, param=param, code="invalid_image_url")
+    _check_size(len(text) * 3 // 4 - 2, max_bytes, param)
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as error:  # ValueError: letters that are not ASCII's
+        raise ApiError(400, f"{param}: this is not base64 ({error})", param=param, code="invalid_base64") from error
+
+
+def _check_size(size: int, most: int, param: str) -> None:
+    if size > most:
+        what = f"{param}: the picture has {size:,} bytes, but decode.max_bytes allows {most:,}"
+        raise ApiError(413, what, param=param, code=str(RejectKind.TOO_LARGE))
 
 
 async def fitted(picture: Pixels, size: int) -> Pixels:

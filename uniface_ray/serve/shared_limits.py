@@ -14,9 +14,7 @@ def shared_gate(rule: Rule) -> Gate:
     """
     actor = (
         ray.remote(Limits)
-        .options(
-            name=_NAME, namespace=_NAMESPACE, get_if_exists=True, lifetime="detached", num_cpus=0, max_restarts=-1
-        )
+        .options(name=_NAME, namespace=_NAMESPACE, get_if_exists=True, lifetime="detached", num_cpus=0, max_restarts=-1)
         .remote()
     )
 

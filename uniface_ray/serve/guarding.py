@@ -1,0 +1,52 @@
+"""All that stands between the network and the routes, put around an application."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from uniface_ray.core.serve_config import ServeConfig
+from uniface_ray.serve.access import Access, print_line
+from uniface_ray.serve.decoding import Decoders
+from uniface_ray.serve.fetch import Fetcher, FetchRules
+from uniface_ray.serve.limits import Gate, Rule
+from uniface_ray.serve.pictures import Pictures
+
+
+def rule_of(config: ServeConfig) -> Rule:
+    """What each key may ask."""
+    return Rule(config.guard.requests_per_min, config.guard.concurrency, config.serve.timeout_s)
+
+
+def guard(app: FastAPI, config: ServeConfig, gate: Gate | None = None) -> None:
+    """Put the door before `app`, and `app.state.pictures` behind it.
+
+    Args:
+        app: with the lifespan `closing`.
+        config: with all keys (`keys.with_environment`).
+        gate: that counts for all replicas; None where there is but this one.
+    """
+    decode, settings = config.decode, config.guard
+    rules = FetchRules(settings.image_hosts, decode.max_bytes, settings.redirects, settings.fetch_timeout_s)
+    app.state.fetcher = Fetcher(rules) if config.serve.image_urls else None
+    app.state.decoders = Decoders(settings.decoders, decode.max_pixels, decode.timeout_s)
+    app.state.pictures = Pictures(app.state.decoders, decode.max_bytes, app.state.fetcher)
+    app.add_middleware(
+        Access,
+        settings=settings,
+        gate=gate or Gate(rule_of(config)),
+        body_bytes={},
+        ended=(print_line,) if settings.access_log else (),
+    )
+
+
+@asynccontextmanager
+async def closing(app: FastAPI) -> AsyncIterator[None]:
+    """The lifespan of a guarded application."""
+    yield
+    app.state.decoders.close()
+    if app.state.fetcher:
+        await app.state.fetcher.close()
+
+
+__all__ = ["closing", "guard", "rule_of"]
