@@ -1,4 +1,4 @@
-"""The door that every request passes: who asks, how much, how large, and a line in the log. Pure ASGI: streams stream."""
+"""The door that every request passes: who asks, how much, how large, and a line in the log. Pure ASGI, for streams."""
 
 import json
 import logging
