@@ -119,7 +119,7 @@ def test_the_page_itself_needs_no_key() -> None:
         ("127.0.0.1:8000", {"Origin": "http://127.0.0.1:8000"}, 200),
         ("[::1]:8000", {}, 200),
         ("localhost:8000", {"Origin": "http://evil.example.com"}, 403),
-        ("localhost:8000", {"Origin": "http://localhost:3000"}, 403),
+        ("localhost:8000", {"Origin": "http://localhost:9000"}, 403),
         ("localhost:8000", {"Origin": "null"}, 403),
         ("localhost:8000", {"Origin": "http://[x"}, 403),
         ("evil.example.com:8000", {"Origin": "http://evil.example.com:8000"}, 403),
