@@ -134,7 +134,7 @@ class Pipeline:
                 num_cpus=engine.num_cpus,
                 num_gpus=job.replica_gpus,
                 max_restarts=_MAX_RESTARTS,
-                max_task_retries=_MAX_RESTARTS,
+                max_task_retries=-1,  # restarts bound them; while its node is being missed, an actor refuses many times
                 **shared,
             )
             .map_batches(_commit, fn_kwargs=counted, num_cpus=_COMMIT_CPUS, **retries, **shared)
