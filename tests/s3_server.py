@@ -39,9 +39,9 @@ class S3Server:
     def storage(self) -> StorageConfig:
         return StorageConfig(endpoint=self.endpoint, access_key=self.access_key, secret_key=self.secret_key)
 
-    def bucket(self) -> str:
+    def bucket(self, name: str | None = None) -> str:
         """The name of a new, empty bucket."""
-        name = f"test-{uuid4().hex[:12]}"
+        name = name or f"test-{uuid4().hex[:12]}"
         client = fs.S3FileSystem(
             access_key=self.access_key,
             secret_key=self.secret_key,
