@@ -10,7 +10,7 @@ from uniface_ray.model.d3diff import D3DiffConfig
 from uniface_ray.model.drawing import DrawRequest, DrawSettings, draw
 
 KINDS = 4
-STEPS = 120
+STEPS = 240
 TERMS = {
     "text": lambda step: step.text,
     "mask": lambda step: step.drawing.mask,
