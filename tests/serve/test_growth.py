@@ -14,8 +14,8 @@ def test_pieces_are_the_answer_up_to_the_first_stop(text: str, stops: list[str],
     while length < len(text) and not growth.stopped:
         length += data.draw(st.integers(1, 4))
         pieces.append(growth.more(text[:length], last=length >= len(text)))
-    ends = [text.index(stop) for stop in stops if stop in text]
-    assert "".join(pieces) == growth.told == text[: min(ends, default=len(text))]
+    ends = [(text.index(stop) + len(stop), text.index(stop)) for stop in stops if stop in text]
+    assert "".join(pieces) == growth.told == text[: min(ends, default=(0, len(text)))[1]]
     assert growth.stopped == bool(ends)
 
 

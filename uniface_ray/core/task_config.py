@@ -47,6 +47,10 @@ def _known_schedule(value: str) -> str:
     return value
 
 
+Schedule = Annotated[str, AfterValidator(_known_schedule)]
+"""Of masked tokens, by name (`model.schedules`)."""
+
+
 class DrawingConfig(Settings):
     """How images are drawn; defaults are Show-o's, as none are stated by the paper.
 
@@ -64,7 +68,7 @@ class DrawingConfig(Settings):
     steps: int = Field(default=18, ge=1)
     guidance: float = Field(default=5.0, ge=0, allow_inf_nan=False)
     temperature: float = Field(default=1.0, ge=0, allow_inf_nan=False)
-    schedule: Annotated[str, AfterValidator(_known_schedule)] = "cosine"
+    schedule: Schedule = "cosine"
     top_k: int | None = Field(default=None, ge=1)
     top_p: float | None = Field(default=None, gt=0, le=1)
     format: Literal["png", "jpeg"] = "png"

@@ -122,10 +122,14 @@ class Drawing:
     Attributes:
         pixels: uint8 (3, size, size) RGB.
         cut: the end of the prompt, which the model did not see; empty where it saw all.
+        tokens: of the image; 0 where the engine cannot tell.
+        prompt_tokens: of the prompt that it saw, likewise.
     """
 
     pixels: Pixels
     cut: str
+    tokens: int = 0
+    prompt_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,7 +71,8 @@ class Translator:
             pixels = paste(torch.from_numpy(request.pixels), pixels, torch.from_numpy(request.mask) > 0)
         ids = self.processor.text_ids(request.prompt)
         cut = tokens_cut(self.config, ids)
-        return Drawing(pixels.numpy(), self.processor.answer_text(ids[len(ids) - cut :]) if cut else "")
+        told = self.processor.answer_text(ids[len(ids) - cut :]) if cut else ""
+        return Drawing(pixels.numpy(), told, len(one.codes), len(ids) - cut)
 
     def _text(self, number: int, request: Ask) -> TextSequence:
         prompt = [self.config.bos_token_id, *self.processor.question_ids(request.question)]

@@ -9,6 +9,7 @@ from uniface_ray.core.version import __version__
 from uniface_ray.serve.chat import chat_router
 from uniface_ray.serve.errors import add_handlers
 from uniface_ray.serve.guarding import closing, guard
+from uniface_ray.serve.images import images_router
 from uniface_ray.serve.limits import Gate
 from uniface_ray.serve.models import Models, Served, models_router
 
@@ -33,6 +34,7 @@ def build_app(config: ServeConfig, models: Mapping[str, Served], gate: Gate | No
     guard(app, config, gate)
     app.include_router(models_router())
     app.include_router(chat_router())
+    app.include_router(images_router())
     return app
 
 

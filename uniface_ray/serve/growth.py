@@ -11,7 +11,7 @@ class Growth:
     What may yet turn out to be the beginning of a stop text, or is a part of a character, is held back.
 
     Attributes:
-        stops: the answer ends before the first of these texts.
+        stops: the answer ends before the first of these texts that is whole.
         told: of the answer so far.
         stopped: one of `stops` has come.
     """
@@ -27,9 +27,10 @@ class Growth:
             text: all of the answer as it is known.
             last: it is all there is. Answers begin anew where a replica was lost, and come to the same words again.
         """
-        found = [place for stop in self.stops if (place := text.find(stop)) >= 0]
+        # The one that is whole first, so that it does not matter in which pieces the text has come.
+        found = [(place + len(stop), place) for stop in self.stops if (place := text.find(stop)) >= 0]
         if found:
-            text, self.stopped = text[: min(found)], True
+            text, self.stopped = text[: min(found)[1]], True
         elif not last:
             text = text.rstrip("\ufffd")
             text = text[: len(text) - max((_held(text, stop) for stop in self.stops), default=0)]

@@ -1,5 +1,7 @@
 """The region of an image that is to be drawn anew: a mask of the picture's size, or a box."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from uniface_ray.core.errors import UserError
@@ -27,9 +29,14 @@ def region_of(row: Row, shape: tuple[int, int], size: int, max_pixels: int) -> P
     if encoded is not None:
         mask = decode_image(encoded, max_pixels)[..., 0]
     elif box is not None:
-        mask = _boxed(box, shape)
+        mask = boxed(box, shape)
     else:
         return None
+    return fit_region(mask, shape, size)
+
+
+def fit_region(mask: Pixels, shape: tuple[int, int], size: int) -> Pixels:
+    """A mask (H, W[, channels]), fitted as its picture of `shape` (H, W) is; see `region_of`."""
     try:
         region: Pixels = fit_mask(mask, shape, size).astype(np.uint8) * 255
     except UserError as error:
@@ -39,7 +46,8 @@ def region_of(row: Row, shape: tuple[int, int], size: int, max_pixels: int) -> P
     return region
 
 
-def _boxed(box: list[float], shape: tuple[int, int]) -> Pixels:
+def boxed(box: Sequence[float], shape: tuple[int, int]) -> Pixels:
+    """A box in fractions of a picture of `shape` (H, W) -> a mask of that shape; see `region_of`."""
     if len(box) != 4 or not (0 <= box[0] < box[2] <= 1 and 0 <= box[1] < box[3] <= 1):
         raise RejectError(
             RejectKind.BAD_REQUEST,
@@ -51,4 +59,4 @@ def _boxed(box: list[float], shape: tuple[int, int]) -> Pixels:
     return mask
 
 
-__all__ = ["region_of"]
+__all__ = ["boxed", "fit_region", "region_of"]
