@@ -25,7 +25,7 @@ from benchmarks.chart import plot
 from benchmarks.counting import best_s, matmul_peak, memory_peak
 from benchmarks.memory import memory as process_mib
 from benchmarks.sizes import build
-from uniface_ray.batch.manifest import versions
+from uniface_ray.core.run_facts import versions
 from uniface_ray.engine.allocator import keep_freed_memory
 from uniface_ray.model import UniFaceForConditionalGeneration
 

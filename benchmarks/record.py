@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from uniface_ray.batch.manifest import versions
+from uniface_ray.core.run_facts import versions
 
 HERE = Path(__file__).parent
 

@@ -81,7 +81,7 @@ class _Answer(Protocol):
 
 def _show(answer: _Answer, form: str) -> int:
     """Print an answer, and give its exit code."""
-    from uniface_ray.batch.view import View
+    from uniface_ray.core.view import View
 
     if form == "json":
         _tell(answer.to_json())

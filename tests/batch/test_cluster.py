@@ -2,7 +2,8 @@
 
 import pytest
 
-from uniface_ray.batch.cluster import joins_cluster, local_cpus, needed_cpus
+from uniface_ray.batch.needs import local_cpus, needed_cpus
+from uniface_ray.cluster import joins_cluster
 from uniface_ray.core.compose import compose
 from uniface_ray.core.config import JobConfig
 from uniface_ray.core.errors import UserError
@@ -27,9 +28,9 @@ def test_cpus_that_leave_no_room_are_a_mistake() -> None:
 
 def test_the_environment_says_which_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    monkeypatch.setattr("uniface_ray.batch.cluster._connected", lambda: False)
-    assert not joins_cluster(job())
-    assert joins_cluster(job("cluster.address=head:6379"))
+    monkeypatch.setattr("uniface_ray.cluster._connected", lambda: False)
+    assert not joins_cluster(job().cluster)
+    assert joins_cluster(job("cluster.address=head:6379").cluster)
     monkeypatch.setenv("RAY_ADDRESS", "head:6379")
-    assert joins_cluster(job())
-    assert not joins_cluster(job("cluster.address=local"))
+    assert joins_cluster(job().cluster)
+    assert not joins_cluster(job("cluster.address=local").cluster)

@@ -12,14 +12,14 @@ from rich.console import Console
 
 from uniface_ray.batch.commit import Marker
 from uniface_ray.batch.follow import Course, follow
-from uniface_ray.batch.interrupts import Asked, InterruptedRunError, interrupts
 from uniface_ray.batch.monitor import Monitor
 from uniface_ray.batch.tally import Tally
-from uniface_ray.batch.view import View
 from uniface_ray.core.config import StorageConfig
 from uniface_ray.core.errors import StoppedError
+from uniface_ray.core.interrupts import Asked, InterruptedRunError, interrupts
 from uniface_ray.core.lease import taken
 from uniface_ray.core.storage import Folder
+from uniface_ray.core.view import View
 
 
 def marker(chunk: int) -> Marker:

@@ -3,12 +3,11 @@
 from dataclasses import dataclass
 
 from uniface_ray.batch import dry_run
-from uniface_ray.batch.cluster import Cluster, connect, joins_cluster, local_cpus, needed_cpus
 from uniface_ray.batch.follow import Course, follow
-from uniface_ray.batch.interrupts import Asked, InterruptedRunError, interrupts
 from uniface_ray.batch.job import Job
 from uniface_ray.batch.limits import RejectLimit
 from uniface_ray.batch.manifest import Manifest
+from uniface_ray.batch.needs import local_cpus, needed_cpus
 from uniface_ray.batch.plan import Plan
 from uniface_ray.batch.preflight import Checked, check
 from uniface_ray.batch.replaying import begin, end
@@ -18,13 +17,15 @@ from uniface_ray.batch.stages import sink_failed
 from uniface_ray.batch.strays import sweep
 from uniface_ray.batch.tally import Tally, read_markers
 from uniface_ray.batch.trial import try_out
-from uniface_ray.batch.view import View
+from uniface_ray.cluster import Cluster, connect, joins_cluster
 from uniface_ray.core.config import JobConfig
 from uniface_ray.core.errors import SinkInUseError, StoppedError, UniFaceError, UserError
+from uniface_ray.core.interrupts import Asked, InterruptedRunError, interrupts
 from uniface_ray.core.lease import Lease, taken
 from uniface_ray.core.progress import RunState
 from uniface_ray.core.sink_config import ReplaySettings
 from uniface_ray.core.storage import Folder
+from uniface_ray.core.view import View
 from uniface_ray.engine.device import local_gpus, resolve_device, resolve_dtype
 from uniface_ray.tasks.registry import build_task
 
@@ -70,7 +71,7 @@ def run(config: JobConfig, replay: ReplaySettings | None = None) -> RunSummary:
 def _run(config: JobConfig, view: View, asked: Asked, replay: ReplaySettings | None) -> RunSummary:
     checked = check(config)
     cluster = None
-    if joins_cluster(config):
+    if joins_cluster(config.cluster):
         cluster = _connect(config, view)
     else:
         local_cpus(config)  # to tell of a mistake now, not when Ray starts
@@ -200,7 +201,7 @@ def _recount(tally: Tally, sink: Folder) -> None:
 
 
 def _connect(config: JobConfig, view: View) -> Cluster:
-    cluster = connect(config)
+    cluster = connect(config.cluster, 0 if joins_cluster(config.cluster) else local_cpus(config))
     where = "on this machine" if cluster.local else f"cluster {cluster.address}"
     view.note(f"Ray {where}: {cluster.cpus:g} CPUs, {cluster.gpus:g} GPUs")
     if cluster.cpus < needed_cpus(config):

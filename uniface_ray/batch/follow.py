@@ -8,18 +8,18 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from uniface_ray.batch.commit import Marker
-from uniface_ray.batch.interrupts import Asked
 from uniface_ray.batch.layout import PROGRESS
 from uniface_ray.batch.limits import RejectLimit
-from uniface_ray.batch.manifest import now
 from uniface_ray.batch.stages import sink_failed
 from uniface_ray.batch.tally import Tally
-from uniface_ray.batch.view import View
 from uniface_ray.core.costs import Costs
 from uniface_ray.core.errors import UniFaceError
+from uniface_ray.core.interrupts import Asked
 from uniface_ray.core.lease import Lease
 from uniface_ray.core.progress import Progress, RateMeter, RunState
 from uniface_ray.core.report_data import Point
+from uniface_ray.core.run_facts import now
+from uniface_ray.core.view import View
 
 _LOOK_EVERY_S = 0.25
 _GRACE_S = 30.0  # for the chunks under way when somebody asks the run to end

@@ -2,7 +2,6 @@
 
 import re
 
-MANIFEST = "manifest.json"
 PROGRESS = "progress.json"
 REPORT = "report.html"
 PLAN = "plan"

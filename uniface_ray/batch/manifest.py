@@ -2,26 +2,19 @@
 
 import json
 import os
-import platform
 import socket
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
-from importlib.metadata import version
 from typing import Any
 
-from uniface_ray.batch.layout import CHECKPOINT, MANIFEST, PROGRESS, is_marker
+from uniface_ray.batch.layout import CHECKPOINT, PROGRESS, is_marker
 from uniface_ray.batch.tally import Tally
 from uniface_ray.core.config import JobConfig
 from uniface_ray.core.costs import Costs
 from uniface_ray.core.errors import UserError
 from uniface_ray.core.progress import RunState
+from uniface_ray.core.run_facts import MANIFEST, check_same, load_document, now, redacted, versions
 from uniface_ray.core.storage import Folder, absolute
-from uniface_ray.core.version import __version__
-
-REDACTED = "(set)"
-_SECRETS = ("access_key", "secret_key", "session_token")
-_LIBRARIES = ("ray", "torch", "transformers", "pyarrow")
 
 
 def identity_of(config: JobConfig, weights: str, dtype: str) -> dict[str, Any]:
@@ -83,7 +76,7 @@ class Manifest:
         if document:
             # Until there are rows, another precision (say, of a dry run on another machine) does no harm.
             ignored = set() if has_rows else {"engine.dtype"}
-            _check_same(document["identity"], identity, sink, ignored)
+            check_same(document["identity"], identity, sink, ignored)
         elif has_rows:
             raise UserError(
                 f"sink.path is {sink.uri!r}, which holds checkpoints but no {MANIFEST}: its run cannot be told. "
@@ -129,26 +122,6 @@ class Manifest:
         self.sink.write(MANIFEST, (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode())
 
 
-def redacted(config: JobConfig) -> dict[str, Any]:
-    """The config as the manifest and the report show it: without secrets."""
-    document = config.model_dump(mode="json")
-    for name in _SECRETS:
-        if document["storage"][name] is not None:
-            document["storage"][name] = REDACTED
-    return document
-
-
-def versions() -> dict[str, str]:
-    """Of the code and of what it runs on."""
-    libraries = {name: version(name) for name in _LIBRARIES}
-    return {"uniface_ray": __version__, "python": platform.python_version(), **libraries}
-
-
-def now() -> str:
-    """ISO 8601, UTC."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
 def _attempt(number: int) -> dict[str, Any]:
     return {"attempt": number, "host": socket.gethostname(), "pid": os.getpid(), "started_at": now()}
 
@@ -173,39 +146,3 @@ def load_progress(sink: Folder) -> dict[str, Any]:
         document: dict[str, Any] = json.loads(sink.read(PROGRESS))
         return document
     return {}
-
-
-def load_document(sink: Folder) -> dict[str, Any]:
-    """manifest.json; empty where there is none.
-
-    Raises:
-        UserError: it is no JSON.
-    """
-    try:
-        document: dict[str, Any] = json.loads(sink.read(MANIFEST))
-    except FileNotFoundError:
-        return {}
-    except ValueError as error:
-        raise UserError(f"{MANIFEST} in {sink.uri!r} is not JSON ({error}): use another sink.path") from error
-    return document
-
-
-def _check_same(old: dict[str, Any], new: dict[str, Any], sink: Folder, ignored: set[str]) -> None:
-    before, after = _flat(old), _flat(new)
-    different = [
-        f"{name} was {before.get(name)!r}, now {after.get(name)!r}"
-        for name in sorted((before.keys() | after.keys()) - ignored)
-        if before.get(name) != after.get(name)
-    ]
-    if different:
-        raise UserError(
-            f"sink.path is {sink.uri!r}, which holds another run: {'; '.join(different)}. Use another sink.path, or "
-            "the old settings to resume it"
-        )
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
-    return flat

@@ -18,7 +18,6 @@ from ray.actor import ActorHandle
 from ray.util.annotations import RayDeprecationWarning
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from uniface_ray.batch.cluster import Cluster
 from uniface_ray.batch.commit import Marker
 from uniface_ray.batch.isolation import supervised_decoder, supervised_replica
 from uniface_ray.batch.job import Job
@@ -26,6 +25,7 @@ from uniface_ray.batch.monitor import Monitor
 from uniface_ray.batch.plan import PlanIndex
 from uniface_ray.batch.ray_metrics import ray_metrics
 from uniface_ray.batch.stages import commit_chunk, read_chunk
+from uniface_ray.cluster import Cluster
 from uniface_ray.core.metrics import show_workers
 
 _READ_CPUS = 0.25

@@ -7,17 +7,18 @@ from typing import Any
 from pydantic import ValidationError
 
 from uniface_ray.batch.job import Job
-from uniface_ray.batch.manifest import REDACTED, Manifest
+from uniface_ray.batch.manifest import Manifest
 from uniface_ray.batch.plan import Plan
 from uniface_ray.batch.replay import Replay, select
 from uniface_ray.batch.status import open_document
 from uniface_ray.batch.tally import Tally, read_markers
-from uniface_ray.batch.view import View
 from uniface_ray.core.compose import compose
 from uniface_ray.core.config import JobConfig
 from uniface_ray.core.errors import UserError
+from uniface_ray.core.run_facts import REDACTED
 from uniface_ray.core.sink_config import ReplayConfig, ReplaySettings
 from uniface_ray.core.storage import Folder
+from uniface_ray.core.view import View
 
 
 def compose_again(overrides: Sequence[str]) -> tuple[JobConfig, ReplaySettings]:

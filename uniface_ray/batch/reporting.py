@@ -11,15 +11,16 @@ from uniface_ray.batch.closing import closing
 from uniface_ray.batch.follow import Course
 from uniface_ray.batch.job import Job
 from uniface_ray.batch.layout import OK, PROGRESS, REJECTED, REPORT, part_name
-from uniface_ray.batch.manifest import Manifest, redacted, versions
+from uniface_ray.batch.manifest import Manifest
 from uniface_ray.batch.plan import Plan
 from uniface_ray.batch.tally import Tally
 from uniface_ray.batch.thumbnails import Thumbnails
-from uniface_ray.batch.view import View
 from uniface_ray.core.progress import RunState
 from uniface_ray.core.report import render
 from uniface_ray.core.report_data import RejectSample, Report, Sample
+from uniface_ray.core.run_facts import redacted, versions
 from uniface_ray.core.storage import Folder, absolute
+from uniface_ray.core.view import View
 from uniface_ray.tasks.base import Task
 from uniface_ray.tasks.registry import build_task
 

@@ -5,11 +5,12 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from uniface_ray.batch.manifest import load_document, load_progress
+from uniface_ray.batch.manifest import load_progress
 from uniface_ray.core.costs import costs_text
 from uniface_ray.core.errors import StoppedError, UserError
 from uniface_ray.core.lease import latest_holder
 from uniface_ray.core.progress import clock, rate_text
+from uniface_ray.core.run_facts import load_document
 from uniface_ray.core.sink_config import StatusConfig
 from uniface_ray.core.storage import Folder
 from uniface_ray.core.storage_errors import explain

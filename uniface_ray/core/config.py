@@ -1,6 +1,7 @@
 """The schema of a run: every setting, its type, its default and its rule. Unknown settings are refused."""
 
 import re
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
@@ -149,14 +150,20 @@ class ModelConfig(Settings):
     path: str = Field(min_length=1)
 
 
-def _replica_range(value: Any) -> Any:
+def replica_range(value: Any) -> Any:
+    """A number as [number, number]."""
     return (value, value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-def _in_order(value: tuple[int, int]) -> tuple[int, int]:
-    if not 1 <= value[0] <= value[1]:
-        raise ValueError(f"needs 1 <= min <= max, and [{value[0]}, {value[1]}] is not")
-    return value
+def in_order(least: int) -> Callable[[tuple[int, int]], tuple[int, int]]:
+    """Checks [min, max], min not below `least`."""
+
+    def check(value: tuple[int, int]) -> tuple[int, int]:
+        if not least <= value[0] <= value[1]:
+            raise ValueError(f"needs {least} <= min <= max, and [{value[0]}, {value[1]}] is not")
+        return value
+
+    return check
 
 
 class RemoteConfig(Settings):
@@ -198,7 +205,7 @@ class EngineConfig(Settings):
 
     kind: Literal["uniface", "openai", "null"] = "uniface"
     batch_size: int = Field(default=64, ge=1)
-    replicas: Annotated[tuple[int, int], BeforeValidator(_replica_range), AfterValidator(_in_order)] = (1, 1)
+    replicas: Annotated[tuple[int, int], BeforeValidator(replica_range), AfterValidator(in_order(1))] = (1, 1)
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda)$")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     num_cpus: float = Field(default=1.0, ge=0)

@@ -9,9 +9,9 @@ from rich.console import Console
 
 from tests.core.test_report import report
 from uniface_ray.batch.closing import closing
-from uniface_ray.batch.view import LiveView, View, aligned
 from uniface_ray.core.progress import Progress
 from uniface_ray.core.report_data import Sample
+from uniface_ray.core.view import LiveView, View, aligned
 
 _PROGRESS = Progress(5120, 1277, 3, 3840, 1277, 64.2, 60.0, 20.0, 1, 1, "running", "2026-01-31T12:03:05Z")
 

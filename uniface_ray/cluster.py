@@ -7,9 +7,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from math import ceil
 
-from uniface_ray.core.config import JobConfig
+from uniface_ray.core.config import ClusterConfig
 from uniface_ray.core.errors import UserError
 
 _KNOCK_S = 10.0
@@ -20,9 +19,6 @@ _RAY_SETTINGS = {
     # An interrupted run leaves its pipeline's thread behind: that must not start another Ray in its last moments.
     "RAY_ENABLE_AUTO_CONNECT": "0",
 }
-_LEAST_CPUS = 4
-# What reads, decoding and commits need beside the replicas: with less, a run would wait for ever.
-_OTHER_CPUS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +40,19 @@ class Cluster:
     gpus: float
 
 
-def joins_cluster(config: JobConfig) -> bool:
+def joins_cluster(config: ClusterConfig) -> bool:
     """Whether the run joins a cluster that is there already."""
     return _connected() or _address(config) != "local"
 
 
-def connect(config: JobConfig) -> Cluster:
+def connect(config: ClusterConfig, local_cpus: int) -> Cluster:
     """Join the cluster of `cluster.address` or RAY_ADDRESS, else start a local Ray.
 
     A process that has called `ray.init` itself keeps its connection, and the run uses it.
+
+    Args:
+        config: settings.
+        local_cpus: logical CPUs of a local Ray; they are counted, not enforced, so there may be more than cores.
 
     Raises:
         UserError: no cluster answers there, or it refuses the token.
@@ -73,7 +73,7 @@ def connect(config: JobConfig) -> Cluster:
     try:
         with _quiet_stderr():
             if local:
-                ray.init(address="local", num_cpus=local_cpus(config), include_dashboard=False, **options)
+                ray.init(address="local", num_cpus=local_cpus, include_dashboard=False, **options)
             else:
                 ray.init(address=address, **options)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
@@ -81,29 +81,6 @@ def connect(config: JobConfig) -> Cluster:
             raise
         raise _no_cluster(address, error) from error
     return _cluster(address, local, ours=True)
-
-
-def needed_cpus(config: JobConfig) -> int:
-    """Logical CPUs without which the run would stand still."""
-    return ceil(config.engine.replicas[0] * config.engine.num_cpus) + _OTHER_CPUS
-
-
-def local_cpus(config: JobConfig) -> int:
-    """Logical CPUs of a Ray on this machine; they are counted, not enforced, so there may be more than cores.
-
-    Raises:
-        UserError: `cluster.num_cpus` leaves no room beside the replicas.
-    """
-    given, needed = config.cluster.num_cpus, needed_cpus(config)
-    if given is None:
-        most = ceil(config.engine.replicas[1] * config.engine.num_cpus) + _OTHER_CPUS
-        return max(_LEAST_CPUS, os.cpu_count() or 1, most)
-    if given < needed:
-        raise UserError(
-            f"cluster.num_cpus is {given}, but {config.engine.replicas[0]} replicas of engine.num_cpus="
-            f"{config.engine.num_cpus:g} and the stages beside them need {needed}: raise it, or lower the others"
-        )
-    return given
 
 
 def _cluster(address: str, local: bool, ours: bool) -> Cluster:
@@ -144,8 +121,8 @@ def _no_cluster(address: str, error: Exception) -> UserError:
     )
 
 
-def _address(config: JobConfig) -> str:
-    address = config.cluster.address
+def _address(config: ClusterConfig) -> str:
+    address = config.address
     return os.environ.get("RAY_ADDRESS") or "local" if address == "auto" else address
 
 
