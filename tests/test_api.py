@@ -52,6 +52,11 @@ def test_edits_and_scores(model: dict[str, Any]) -> None:
     ("call", "told"),
     [
         (lambda **model: uniface_ray.caption(b"no image", **model), r"images\[0\] cannot be read: not an image"),
+        (
+            lambda **model: uniface_ray.caption(np.zeros((8, 8)), **model),
+            r"images\[0\] .*an array float64 \(8, 8\): give",
+        ),
+        (lambda **model: uniface_ray.caption([None], **model), r"images\[0\] cannot be read: expected str"),
         (lambda **model: uniface_ray.edit(picture(), "x", **model), "either box"),
         (lambda **model: uniface_ray.edit(picture(), "x", box=(0, 0, 0, 1), **model), r"images\[0\] .* box is"),
         (lambda **model: uniface_ray.generate("x", task__steps=0, **model), "task.steps=0: must be greater"),

@@ -141,13 +141,15 @@ def _row(picture: Picture, index: int, fields: dict[str, Any], config: JobConfig
         pixels = _decoded(picture, config.decode.max_pixels)
         row.pixels = fit_square(pixels, size)
         row.mask = region_of(row, pixels.shape[:2], size, config.decode.max_pixels)
-    except (RejectError, OSError) as error:
+    except (RejectError, OSError, TypeError) as error:
         raise UserError(f"images[{index}] cannot be read: {error}") from error
     return row
 
 
 def _decoded(picture: Picture, max_pixels: int) -> Pixels:
     if isinstance(picture, np.ndarray):
+        if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or not picture.size:
+            raise TypeError(f"it is an array {picture.dtype} {picture.shape}: give uint8 (H, W, 3) in RGB")
         return np.ascontiguousarray(picture)
     if isinstance(picture, Image.Image):
         return np.asarray(picture.convert("RGB"))

@@ -69,11 +69,14 @@ def test_a_batch_too_large_for_memory_is_split(
 
     def limited(ids: torch.Tensor, **arguments: Any) -> Any:
         if len(ids) > 3:
+            full.append(len(ids))
             raise torch.OutOfMemoryError("no room")
         return hidden_states(ids, **arguments)
 
+    full: list[int] = []
     monkeypatch.setattr(engine.model, "hidden_states", limited)
     assert texts(engine.run(requests)) == good
+    assert 0 < len(full) < 5  # what fits is remembered
 
 
 def test_a_cancelled_request_gives_no_outcome(folder: Path, requests: list[Ask]) -> None:
@@ -96,11 +99,13 @@ def test_lower_precision_keeps_the_image_codes_and_the_rotary_angles(folder: Pat
     assert models[1].showo.lm_head.weight.dtype == torch.bfloat16
 
 
-def test_a_replica_that_answers_nothing_is_broken_rather_than_its_rows(folder: Path, requests: list[Ask]) -> None:
-    engine = UniFaceEngine(folder, batch_size=7)
+@pytest.mark.parametrize("batch_size", [1, 20])
+def test_a_replica_that_answers_nothing_is_broken_rather_than_its_rows(folder: Path, batch_size: int) -> None:
+    engine = UniFaceEngine(folder, batch_size=batch_size)
     engine.model.showo.lm_head.weight.data = torch.zeros(3, 3)
-    with pytest.raises(UniFaceError, match="answers none of 7 requests"):
-        engine.run(requests)
+    pictures = np.random.default_rng(0).integers(0, 256, (12, 3, 32, 32), dtype=np.uint8)
+    with pytest.raises(UniFaceError, match=r"answers none of .* requests one after the other"):
+        engine.run([Ask(one, "?", 4) for one in pictures])
 
 
 def test_no_requests_no_results(folder: Path) -> None:
@@ -113,8 +118,9 @@ def kinds(pixels: np.ndarray) -> list[Request]:
     mask[:16] = 255
     draws = [Draw(f"prompt {i}", i, steps=3 + i, guidance=2.0 * i, temperature=1, schedule="cosine") for i in range(3)]
     edit = Draw("hat", 9, 4, 2, 1, "linear", top_k=30, top_p=0.9, pixels=pixels, mask=mask)
+    part = Draw("p", 7, 6, 3, 1, "cosine", guidance_interval=(0.3, 0.7))
     warm = Ask(pixels, "and?", 9, seed=5, temperature=1.0, top_p=0.8)
-    return [Ask(pixels, "who?", 6), *draws, edit, Score(pixels, "a cat"), warm, Score(pixels, "a young woman")]
+    return [Ask(pixels, "who?", 6), *draws, edit, part, Score(pixels, "a cat"), warm, Score(pixels, "a young woman")]
 
 
 def parts(outcome: Result | Reject) -> list[np.ndarray]:
@@ -135,7 +141,7 @@ def test_requests_of_all_kinds_together_and_alone(folder: Path) -> None:
     engine = UniFaceEngine(folder)
     together = engine.run(requests)
     alone = [engine.run([request])[0] for request in requests]
-    assert [type(one) for one in together] == [Text, *[Drawing] * 4, Likelihood, Text, Likelihood]
+    assert [type(one) for one in together] == [Text, *[Drawing] * 5, Likelihood, Text, Likelihood]
     for one, other in zip(together, alone, strict=True):
         for a, b in zip(parts(one), parts(other), strict=True):
             np.testing.assert_allclose(a, b, atol=1e-4)
@@ -144,7 +150,7 @@ def test_requests_of_all_kinds_together_and_alone(folder: Path) -> None:
     assert edited.pixels.shape == (3, 32, 32)
     np.testing.assert_array_equal(edited.pixels[:, 16:], pixels[:, 16:])
     assert not np.array_equal(edited.pixels[:, :16], pixels[:, :16])
-    score = together[5]
+    score = together[6]
     assert isinstance(score, Likelihood)
     assert 0 < score.score < 1
     assert score.log_yes < 0

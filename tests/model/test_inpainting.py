@@ -13,7 +13,7 @@ from uniface_ray.core.errors import UserError
 from uniface_ray.data.pixels import fit_square
 from uniface_ray.model import UniFaceForConditionalGeneration, outpainting
 from uniface_ray.model.drawing import DrawRequest, DrawSettings, draw
-from uniface_ray.model.inpainting import InpaintRequest, draw_requests, inpaint, masked_tokens, paste
+from uniface_ray.model.inpainting import masked_tokens, paste
 from uniface_ray.model.outpainting import OutpaintRequest, outpaint
 from uniface_ray.model.pixels import from_model_range, to_model_range
 
@@ -34,23 +34,6 @@ def mask() -> Tensor:
     return mask
 
 
-def test_only_what_is_masked_changes(model: UniFaceForConditionalGeneration, faces: list[Tensor], mask: Tensor) -> None:
-    requests = [InpaintRequest(face, mask, [5, 6], seed, QUICK) for seed, face in enumerate(faces)]
-    changed = inpaint(model, requests)
-    for before, after in zip(faces, changed, strict=True):
-        assert torch.equal(before[:, ~mask], after[:, ~mask])
-        assert not torch.equal(before[:, mask], after[:, mask])
-    assert torch.equal(inpaint(model, requests[1:2])[0], changed[1])
-
-
-def test_the_tokens_outside_the_mask_are_the_pictures_own(
-    model: UniFaceForConditionalGeneration, faces: list[Tensor], mask: Tensor
-) -> None:
-    (request,) = draw_requests(model, [InpaintRequest(faces[0], mask, [5], 0)])
-    assert torch.equal(request.codes, model.encode_images(to_model_range(faces[0][None]))[0])
-    assert request.unknown.reshape(4, 4).nonzero().tolist() == [[2, 2], [2, 3], [3, 2], [3, 3]]
-
-
 def test_a_feather_reaches_as_far_as_told(faces: list[Tensor], mask: Tensor) -> None:
     white = torch.full((3, 16, 16), 255, dtype=torch.uint8)
     black = torch.zeros_like(white)
@@ -67,17 +50,13 @@ def test_a_token_is_drawn_from_its_share_on(mask: Tensor, threshold: float, toke
     assert masked_tokens(mask, 4, threshold).sum() == tokens
 
 
-def test_masks_that_mean_nothing_are_named(
-    model: UniFaceForConditionalGeneration, faces: list[Tensor], mask: Tensor
-) -> None:
+def test_masks_that_mean_nothing_are_named(mask: Tensor) -> None:
     speck = torch.zeros(16, 16, dtype=torch.bool)
     speck[4:6, 4:6] = True
     with pytest.raises(UserError, match=r"covers 4 of 256 pixels and at most 25% of any.*drawn from 50%"):
-        inpaint(model, [InpaintRequest(faces[0], speck, [], 0)])
+        masked_tokens(speck, 4)
     with pytest.raises(UserError, match="threshold is 0"):
-        inpaint(model, [InpaintRequest(faces[0], mask, [], 0, threshold=0)])
-    with pytest.raises(UserError, match=re.escape("mask (8, 8), but this model takes (3, 16, 16) and (16, 16)")):
-        inpaint(model, [InpaintRequest(faces[0], mask[:8, :8], [], 0)])
+        masked_tokens(mask, 4, threshold=0)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from uniface_ray.core.errors import UserError
 from uniface_ray.model import UniFaceForConditionalGeneration
 from uniface_ray.model.presets import parameters, preset
 
@@ -41,5 +42,5 @@ def test_tiny_is_tiny() -> None:
 
 
 def test_other_names_are_refused() -> None:
-    with pytest.raises(ValueError, match="'1024px': the presets are tiny, 256px, 512px"):
+    with pytest.raises(UserError, match="'1024px': the presets are tiny, 256px, 512px"):
         preset("1024px")

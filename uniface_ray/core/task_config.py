@@ -51,12 +51,19 @@ Schedule = Annotated[str, AfterValidator(_known_schedule)]
 """Of masked tokens, by name (`model.schedules`)."""
 
 
+def _interval(value: tuple[float, float]) -> tuple[float, float]:
+    if not 0 <= value[0] < value[1] <= 1:
+        raise ValueError("must be [begin,end], shares of the steps with 0 <= begin < end <= 1")
+    return value
+
+
 class DrawingConfig(Settings):
     """How images are drawn; defaults are Show-o's, as none are stated by the paper.
 
     Attributes:
         steps: of denoising.
         guidance: classifier-free guidance in Show-o's convention; 0 is none, and takes half the time.
+        guidance_interval: shares of the steps between which there is guidance; a step outside takes half the time.
         temperature: of the noise on the confidence by which tokens stay.
         schedule: share of the tokens that is still masked after each step.
         top_k: draw from this many likeliest codes only; null for all.
@@ -67,6 +74,7 @@ class DrawingConfig(Settings):
 
     steps: int = Field(default=18, ge=1)
     guidance: float = Field(default=5.0, ge=0, allow_inf_nan=False)
+    guidance_interval: Annotated[tuple[float, float], AfterValidator(_interval)] = (0.0, 1.0)
     temperature: float = Field(default=1.0, ge=0, allow_inf_nan=False)
     schedule: Schedule = "cosine"
     top_k: int | None = Field(default=None, ge=1)

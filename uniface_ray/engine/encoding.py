@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from uniface_ray.core.records import Pixels
 from uniface_ray.engine.one_step import OneStep
-from uniface_ray.model.pixels import to_model_range
+from uniface_ray.engine.pictures import stacked
 
 
 @dataclass(slots=True, eq=False)
@@ -32,13 +32,18 @@ class EncodeSequence:
     seen: dict[str, NDArray[np.float16]] = field(default_factory=dict)
     done: bool = False
 
+    @property
+    def origin(self) -> int:
+        """Images fail each on its own."""
+        return self.id
+
 
 class EncodeRunner(OneStep):
     """All that runs is encoded in one step."""
 
     def advance(self, running: Sequence[EncodeSequence], first: int) -> None:
         """Encode all of `running`."""
-        pixels = to_model_range(torch.from_numpy(np.stack([one.pixels for one in running])).to(self.model.device))
+        pixels = stacked(self.model, [one.pixels for one in running])
         codes = self.model.encode_images(pixels).to(torch.int32).cpu().numpy()
         seen = {}
         if self.model.config.sequence_experts is not None and any(one.features for one in running):

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from uniface_ray.core.records import Pixels
-from uniface_ray.engine.pictures import read_pictures
+from uniface_ray.engine.pictures import stacked
 from uniface_ray.model import UniFaceForConditionalGeneration
 from uniface_ray.model.drawing import Drawing, DrawRequest, begin, step
 from uniface_ray.model.prefix import Prefix
@@ -33,6 +33,11 @@ class ImageSequence:
     guess: Tensor | None = None
     codes: Tensor | None = None
     done: bool = False
+
+    @property
+    def origin(self) -> int:
+        """Images fail each on its own."""
+        return self.id
 
     def is_shown(self, step: int, steps: int) -> bool:
         """Whether an unfinished image is to be seen after `step` of `steps`: they part the way into equal pieces."""
@@ -64,9 +69,10 @@ class ImageRunner:
         self.drawing = self.drawing.join(begun) if self.drawing else begun
 
     def _requests(self, entering: Sequence[ImageSequence]) -> list[DrawRequest]:
-        edits = [one for one in entering if one.picture is not None]
-        codes = iter(read_pictures(self.model, [one.picture for one in edits])[0] if edits else ())
-        return [replace(one.request, codes=next(codes)) if one in edits else one.request for one in entering]
+        pictures = [one.picture for one in entering if one.picture is not None]
+        # Codes alone: the experts of drawing look at no picture.
+        codes = iter(self.model.encode_images(stacked(self.model, pictures)) if pictures else ())
+        return [one.request if one.picture is None else replace(one.request, codes=next(codes)) for one in entering]
 
     def advance(self, running: Sequence[ImageSequence], first: int) -> None:
         """One step of the images in the slots from `first` on."""

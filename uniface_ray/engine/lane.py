@@ -1,6 +1,6 @@
 """One kind of work on one model: who waits, who runs, and what happens to the others when a row fails."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
 import torch
@@ -8,6 +8,9 @@ import torch
 from uniface_ray.core.errors import BrokenProcessError, UniFaceError
 from uniface_ray.core.records import Reject, RejectKind
 from uniface_ray.engine.scheduler import Scheduler
+
+# Origins whose work failed, with nothing in between that went on: then it is the model, not they.
+_FAILURES = 8
 
 
 class Work(Protocol):
@@ -21,6 +24,11 @@ class Work(Protocol):
     @property
     def done(self) -> bool:
         """Nothing is left to do."""
+        ...
+
+    @property
+    def origin(self) -> Hashable:
+        """What it shares with work that is likely to fail where it does: questions about one picture, its name."""
         ...
 
 
@@ -66,6 +74,9 @@ class Lane(Generic[W]):
         self.runner = runner
         self.scheduler: Scheduler[W] = Scheduler(slots)
         self.most_entering = most_entering
+        self._enter = _InParts(runner.enter)
+        self._advance = _InParts(runner.advance)
+        self._failing: set[Hashable] = set()
 
     def __len__(self) -> int:
         return len(self.scheduler.running) + len(self.scheduler.waiting)
@@ -82,17 +93,24 @@ class Lane(Generic[W]):
             The work that ended, with the reason where it failed.
 
         Raises:
-            UniFaceError: none of several can be worked on: then the replica is broken, not they.
+            UniFaceError: work of several origins has failed, and none went on in between: then the model is broken.
         """
-        running = self.scheduler.running
-        first = len(running)
         entering = self.scheduler.admit(self.most_entering, self.runner.order)
-        count = len(running)
-        failed = _in_parts(self.runner.enter, entering, first)
+        failed = self._enter(entering, len(self.scheduler.running) - len(entering))
+        failing = {one.origin for one in entering if one.id in failed}
         ended = self._end(failed)
-        failed |= _in_parts(self.runner.advance, self.scheduler.running, 0)
-        if len(failed) == count > 1:
-            raise UniFaceError(f"the model answers none of {count} requests: {next(iter(failed.values()))}")
+        running = list(self.scheduler.running)
+        failed = self._advance(running, 0)
+        failing |= {one.origin for one in running if one.id in failed}
+        if len(failed) < len(running):
+            self._failing.clear()
+        self._failing |= failing
+        if failing and len(self._failing) >= _FAILURES:
+            last = next(reject for reject in (*failed.values(), *(reject for _, reject in ended)) if reject)
+            raise UniFaceError(
+                f"the model answers none of {len(self._failing)} requests one after the other, so it is not they: "
+                f"{last.message}"
+            )
         self.runner.collect()
         return ended + self._end(failed)
 
@@ -107,26 +125,42 @@ class Lane(Generic[W]):
         return left
 
 
-def _in_parts(call: Callable[[Sequence[W], int], None], work: Sequence[W], first: int) -> dict[int, Reject]:
-    """`call` for all of `work`, or for halves of it: one that fails is found, and what is too large for memory fits.
+class _InParts(Generic[W]):
+    """A call for all work, or for halves of it: one that fails is found, and what is too large for memory fits.
 
-    Returns:
-        Rejects by id.
+    What fitted once more did not is remembered: the next call need not run out of memory to find it.
     """
-    if not work:
-        return {}
-    try:
-        call(work, first)
-        return {}
-    except torch.AcceleratorError as error:
-        raise BrokenProcessError(f"the device of this replica failed: {error}") from error
-    except Exception as error:
-        if len(work) == 1:
+
+    def __init__(self, call: Callable[[Sequence[W], int], None]) -> None:
+        self.call = call
+        self.most: int | None = None
+
+    def __call__(self, work: Sequence[W], first: int) -> dict[int, Reject]:
+        """Rejects by id; `first` is the slot of the first of `work`."""
+        if self.most and len(work) > self.most:
+            starts = range(0, len(work), self.most)
+            return self._each([(work[start : start + self.most], first + start) for start in starts])
+        if not work:
+            return {}
+        try:
+            self.call(work, first)
+            return {}
+        except torch.AcceleratorError as error:
+            raise BrokenProcessError(f"the device of this replica failed: {error}") from error
+        except Exception as error:
             out_of_memory = isinstance(error, MemoryError | torch.OutOfMemoryError)
-            kind = RejectKind.OUT_OF_MEMORY if out_of_memory else RejectKind.MODEL_ERROR
-            return {work[0].id: Reject(kind, f"{type(error).__name__}: {error}", "engine", attempts=2)}
-    middle = len(work) // 2
-    return _in_parts(call, work[:middle], first) | _in_parts(call, work[middle:], first + middle)
+            if len(work) == 1:
+                kind = RejectKind.OUT_OF_MEMORY if out_of_memory else RejectKind.MODEL_ERROR
+                return {work[0].id: Reject(kind, f"{type(error).__name__}: {error}", "engine", attempts=2)}
+        middle = len(work) // 2
+        failed = self._each([(work[:middle], first), (work[middle:], first + middle)])
+        # Where one request alone was too large, the size of the batch was not at fault.
+        if out_of_memory and not any(one.kind == RejectKind.OUT_OF_MEMORY for one in failed.values()):
+            self.most = min(middle, self.most or middle)
+        return failed
+
+    def _each(self, parts: Sequence[tuple[Sequence[W], int]]) -> dict[int, Reject]:
+        return {number: reject for part, first in parts for number, reject in self(part, first).items()}
 
 
 __all__ = ["Lane", "Runner", "Work"]

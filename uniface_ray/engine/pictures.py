@@ -24,6 +24,10 @@ def read_pictures(
     codes = [one for one in pictures if isinstance(one, Tensor)]
     if codes:
         return torch.stack(codes).to(model.device), None
-    stacked = torch.from_numpy(np.stack([one for one in pictures if not isinstance(one, Tensor)]))
-    pixels = to_model_range(stacked.to(model.device))
+    pixels = stacked(model, [one for one in pictures if not isinstance(one, Tensor)])
     return model.encode_images(pixels), model.image_features(pixels)
+
+
+def stacked(model: UniFaceForConditionalGeneration, pictures: Sequence[Pixels]) -> Tensor:
+    """uint8 (3, size, size) RGB each -> (B, 3, size, size) float32 in -1..1, on the model's device."""
+    return to_model_range(torch.from_numpy(np.stack(pictures)).to(model.device))

@@ -46,6 +46,7 @@ class Draw:
         guidance: classifier-free guidance; 0 is none.
         temperature: of the noise on the confidence by which tokens are kept.
         schedule: how many tokens are still masked after each step (`model.schedules`).
+        guidance_interval: shares of the steps between which there is guidance; a step outside takes half the time.
         top_k: tokens to sample from; None is all.
         top_p: share of the probability to sample from; None is all.
         pixels: uint8 (3, size, size) RGB, the image to edit; None draws all of it.
@@ -60,6 +61,7 @@ class Draw:
     guidance: float
     temperature: float
     schedule: str
+    guidance_interval: tuple[float, float] = (0.0, 1.0)
     top_k: int | None = None
     top_p: float | None = None
     pixels: Pixels | None = None

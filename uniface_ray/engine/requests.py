@@ -9,9 +9,10 @@ from uniface_ray.core.errors import UserError
 from uniface_ray.core.records import Pixels, RejectError, RejectKind
 from uniface_ray.engine.encoding import EncodeSequence
 from uniface_ray.engine.image import ImageSequence
-from uniface_ray.engine.one_step import CodesSequence, ScoreSequence
+from uniface_ray.engine.one_step import CodesSequence
 from uniface_ray.engine.protocol import Ask, Draw, Drawing, Encode, Encoded, Likelihood, Request, Score, Text
 from uniface_ray.engine.sampling import Sampling
+from uniface_ray.engine.score import ScoreSequence
 from uniface_ray.engine.text import TextSequence
 from uniface_ray.model import UniFaceProcessor
 from uniface_ray.model.drawing import DrawRequest, DrawSettings
@@ -21,6 +22,9 @@ from uniface_ray.model.scoring import MATCH_QUESTION
 
 Work = TextSequence | ImageSequence | ScoreSequence | EncodeSequence
 
+# What begins an answer; each is tried with and without a space before it.
+_YES_NO = (("yes", "Yes"), ("no", "No"))
+
 
 class Translator:
     """Knows a model's words and sizes."""
@@ -28,6 +32,8 @@ class Translator:
     def __init__(self, processor: UniFaceProcessor) -> None:
         self.processor = processor
         self.config = processor.config
+        self.yes_no = [[processor.text_ids(space + word) for space in ("", " ") for word in words] for words in _YES_NO]
+        """Token ids of each spelling of yes, and of no."""
 
     def work(self, number: int, request: Request) -> Work:
         """What there is to do for a request.
@@ -103,6 +109,7 @@ class Translator:
         settings = DrawSettings(
             steps=request.steps,
             guidance=request.guidance,
+            guidance_interval=request.guidance_interval,
             temperature=request.temperature,
             top_k=request.top_k or 0,
             top_p=1.0 if request.top_p is None else request.top_p,
@@ -113,9 +120,16 @@ class Translator:
 
     def _score(self, number: int, request: Score) -> ScoreSequence:
         question = self.processor.question_ids(MATCH_QUESTION.format(text=request.statement))
-        self._check_length(len(question) + 1, 1)
-        image = self._check_picture(request.pixels)
-        return ScoreSequence(number, image, request.pixels, question)
+        longest = max(len(one) for spellings in self.yes_no for one in spellings)
+        self._check_length(len(question) + 1, longest)
+        return ScoreSequence(
+            id=number,
+            image=self._check_picture(request.pixels),
+            picture=request.pixels,
+            prompt=[self.config.bos_token_id, *question],
+            max_new_tokens=longest,
+            stop_ids=frozenset(),
+        )
 
     def _check_picture(self, pixels: Pixels) -> bytes:
         """The name under which sequences share the work on a picture."""

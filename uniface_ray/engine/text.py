@@ -50,6 +50,11 @@ class TextSequence:
     _uniforms: Tensor | None = None
 
     @property
+    def origin(self) -> bytes:
+        """Questions about one picture may fail together."""
+        return self.image
+
+    @property
     def uniform(self) -> float:
         """The random number of the next token."""
         if self._uniforms is None:
@@ -98,14 +103,24 @@ class TextRunner:
 
     def advance(self, running: Sequence[TextSequence], first: int) -> None:
         """Choose one more token of the sequences in the slots from `first` on."""
-        device = self.model.device
-        last = torch.tensor([[(one.tokens or one.prompt)[-1]] for one in running], device=device)
+        last = [(one.tokens or one.prompt)[-1] for one in running]
         lengths = [self.prefix + len(one.prompt) + len(one.tokens) for one in running]
+        self._chosen.append((running, self._choose(running, self.logits_after(last, lengths, first))))
+
+    def logits_after(self, tokens: Sequence[int], lengths: Sequence[int], first: int) -> Tensor:
+        """Text logits (B, V) float32 after one more token of each of the slots from `first` on.
+
+        Args:
+            tokens: B.
+            lengths: positions of each slot, the new token's with them.
+            first: slot.
+        """
+        device = self.model.device
         positions = torch.tensor(lengths, device=device) - 1
         visible = torch.arange(max(lengths), device=device) <= positions[:, None]
-        window = self.cache.one_more(slice(first, first + len(running)), positions, max(lengths))
-        hidden = self._hidden(last, visible[:, None, None], positions[:, None], window)[:, 0]
-        self._chosen.append((running, self._choose(running, self.model.text_logits(hidden))))
+        window = self.cache.one_more(slice(first, first + len(tokens)), positions, max(lengths))
+        ids = torch.tensor(tokens, device=device)[:, None]
+        return self.model.text_logits(self._hidden(ids, visible[:, None, None], positions[:, None], window)[:, 0])
 
     def collect(self) -> None:
         """Give each sequence the token chosen for it: the one time a step waits for the device."""

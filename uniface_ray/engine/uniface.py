@@ -12,9 +12,10 @@ from uniface_ray.engine.allocator import keep_freed_memory
 from uniface_ray.engine.encoding import EncodeRunner, EncodeSequence
 from uniface_ray.engine.image import ImageRunner, ImageSequence
 from uniface_ray.engine.lane import Lane
-from uniface_ray.engine.one_step import CodesSequence, DecodeRunner, ScoreRunner, ScoreSequence
+from uniface_ray.engine.one_step import CodesSequence, DecodeRunner
 from uniface_ray.engine.protocol import Draw, Drawing, Outcome, Request, Text, run_all
 from uniface_ray.engine.requests import Translator
+from uniface_ray.engine.score import ScoreRunner, ScoreSequence
 from uniface_ray.engine.text import TextRunner, TextSequence
 from uniface_ray.engine.turns import Turns
 from uniface_ray.model import UniFaceForConditionalGeneration, UniFaceProcessor
@@ -24,8 +25,6 @@ from uniface_ray.model import UniFaceForConditionalGeneration, UniFaceProcessor
 _POSITIONS = 4096
 # Images that are decoded to pixels at once: at 256 px the decoder's widest layer takes 33 MB for each.
 _DECODED = 8
-# What begins an answer; each is tried with and without a space before it.
-_YES_NO = (("yes", "Yes"), ("no", "No"))
 
 
 class UniFaceEngine:
@@ -77,10 +76,8 @@ class UniFaceEngine:
         images = min(batch_size, image_batch or max(1, _POSITIONS // image))
         self._images = Lane(ImageRunner(model), images, images)
         self._codes = Lane(DecodeRunner(model), _DECODED, _DECODED)
-        answers = [
-            [self.processor.text_ids(before + word) for before in ("", " ") for word in words] for words in _YES_NO
-        ]
-        self._scores = Lane(ScoreRunner(model, *answers), min(batch_size, together), together)
+        scored = min(batch_size, together)
+        self._scores = Lane(ScoreRunner(model, scored, *self._translator.yes_no), scored, together)
         self._encoded = Lane(EncodeRunner(model), min(batch_size, together), together)
 
     @property
@@ -102,12 +99,12 @@ class UniFaceEngine:
         if isinstance(request, Draw):
             self._draws[number] = request
         match work:
+            case ScoreSequence():  # a `TextSequence` too
+                self._scores.scheduler.add(work)
             case TextSequence():
                 self._texts.scheduler.add(work)
             case ImageSequence():
                 self._images.scheduler.add(work)
-            case ScoreSequence():
-                self._scores.scheduler.add(work)
             case EncodeSequence():
                 self._encoded.scheduler.add(work)
         return number

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+from uniface_ray.core.errors import UserError
 from uniface_ray.model.configuration import UniFaceConfig
 from uniface_ray.model.modeling import UniFaceForConditionalGeneration
 
@@ -96,10 +97,10 @@ def preset(name: str, experts: bool = True, **fields: Any) -> UniFaceConfig:
         fields: of `UniFaceConfig`, in place of the preset's.
 
     Raises:
-        ValueError: no preset of this name.
+        UserError: no preset of this name.
     """
     if name not in PRESETS:
-        raise ValueError(f"there is no preset {name!r}: the presets are {', '.join(PRESETS)}")
+        raise UserError(f"there is no preset {name!r}: the presets are {', '.join(PRESETS)}")
     return PRESETS[name](experts, **fields)
 
 

@@ -7,12 +7,7 @@ from collections.abc import Sequence
 from itertools import permutations
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
-
-from uniface_ray.model.features import ImageFeatures
-from uniface_ray.model.modeling import UniFaceForConditionalGeneration
-from uniface_ray.model.prompts import left_pad
 
 MATCH_QUESTION = 'Does this figure show "{text}"? Please answer yes or no.'
 
@@ -39,22 +34,8 @@ class AnswerScores(NamedTuple):
         return (self.log_yes - self.log_no).sigmoid()
 
 
-@torch.inference_mode()
-def score_answers(
-    model: UniFaceForConditionalGeneration,
-    rows: Sequence[Tensor],
-    yes: Sequence[Sequence[int]],
-    no: Sequence[Sequence[int]],
-    features: ImageFeatures | None = None,
-) -> AnswerScores:
-    """Probabilities of answering yes and no.
-
-    Args:
-        model: in eval mode.
-        rows: questions of any lengths, see `prompts.understanding_ids`.
-        yes: token ids of every spelling of yes, such as those of "Yes" and " yes"; their probabilities are added.
-        no: likewise.
-        features: of the rows' images, see `UniFaceForConditionalGeneration.image_features`.
+def check_spellings(yes: Sequence[Sequence[int]], no: Sequence[Sequence[int]]) -> list[tuple[int, ...]]:
+    """Token ids of every spelling of yes, then of no.
 
     Raises:
         ValueError: an answer without a spelling; a spelling that is empty or begins as another does, so that it would
@@ -64,29 +45,7 @@ def score_answers(
     begins = any(one == other[: len(one)] for one, other in permutations(spellings, 2))
     if not yes or not no or () in spellings or begins:
         raise ValueError(f"answers are {list(yes)} and {list(no)}: give each a spelling, none the beginning of another")
-    likely = _log_probabilities(model, rows, spellings, features)
-    return AnswerScores(likely[:, : len(yes)].logsumexp(1), likely[:, len(yes) :].logsumexp(1))
+    return spellings
 
 
-def _log_probabilities(
-    model: UniFaceForConditionalGeneration,
-    rows: Sequence[Tensor],
-    spellings: Sequence[tuple[int, ...]],
-    features: ImageFeatures | None,
-) -> Tensor:
-    """(R, spellings): one pass for all of one token, and one more for each different beginning of longer ones."""
-    passes: dict[tuple[int, ...], Tensor] = {}
-    sums = []
-    for spelling in spellings:
-        begin = spelling[:-1]
-        if begin not in passes:
-            whole = [torch.cat([row.cpu(), torch.tensor(begin, dtype=torch.int64)]) for row in rows]
-            ids = left_pad(whole, model.config.pad_id).to(model.device)
-            hidden = model.hidden_states(ids, features=features).last_hidden_state[:, -len(spelling) :]
-            passes[begin] = model.text_logits(hidden).log_softmax(-1)
-        target = torch.tensor(spelling, device=model.device).expand(len(rows), -1)
-        sums.append(passes[begin].gather(-1, target[..., None])[..., 0].sum(1))
-    return torch.stack(sums, dim=1)
-
-
-__all__ = ["MATCH_QUESTION", "AnswerScores", "score_answers"]
+__all__ = ["MATCH_QUESTION", "AnswerScores", "check_spellings"]

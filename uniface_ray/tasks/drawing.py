@@ -29,6 +29,7 @@ def draw(
         seed=seed,
         steps=config.steps,
         guidance=config.guidance,
+        guidance_interval=config.guidance_interval,
         temperature=config.temperature,
         schedule=config.schedule,
         top_k=config.top_k,
@@ -41,7 +42,8 @@ def draw(
 def drawn_values(config: DrawingConfig, model: str, request: Draw, drawing: Drawing, row_id: int, index: int) -> Values:
     """Output columns of one image: the file's bytes, its name where it is one, and what of the prompt was cut."""
     settings: dict[str, Any] = {
-        name: getattr(request, name) for name in ("steps", "guidance", "temperature", "schedule", "top_k", "top_p")
+        name: getattr(request, name)
+        for name in ("steps", "guidance", "guidance_interval", "temperature", "schedule", "top_k", "top_p")
     }
     facts = provenance(model, request.prompt, request.seed, {k: v for k, v in settings.items() if v is not None})
     kind = DRAWN if request.pixels is None else EDITED
