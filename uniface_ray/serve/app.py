@@ -12,6 +12,7 @@ from uniface_ray.serve.guarding import closing, guard
 from uniface_ray.serve.images import images_router
 from uniface_ray.serve.limits import Gate
 from uniface_ray.serve.models import Models, Served, models_router
+from uniface_ray.serve.page import page_router
 
 
 def build_app(config: ServeConfig, models: Mapping[str, Served], gate: Gate | None = None) -> FastAPI:
@@ -27,6 +28,8 @@ def build_app(config: ServeConfig, models: Mapping[str, Served], gate: Gate | No
         version=__version__,
         summary="Faces described and drawn, in the words of OpenAI's API",
         lifespan=closing,
+        docs_url=None,  # these pages load their scripts from elsewhere
+        redoc_url=None,
     )
     app.state.config = config
     app.state.models = Models(models)
@@ -35,6 +38,7 @@ def build_app(config: ServeConfig, models: Mapping[str, Served], gate: Gate | No
     app.include_router(models_router())
     app.include_router(chat_router())
     app.include_router(images_router())
+    app.include_router(page_router())
     return app
 
 
