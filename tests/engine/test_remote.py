@@ -33,6 +33,7 @@ class Server(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.moods: dict[str, Mood] = {}
+        self.replies: dict[str, str] = {}
         self.tries: Counter[str] = Counter()
         self.seen: list[dict[str, Any]] = []
         self.times: list[float] = []
@@ -60,7 +61,7 @@ class Handler(BaseHTTPRequestHandler):
             server.at_once -= 1
         refusal = server.moods.get(question, lambda _: None)(number)
         status, headers = refusal or (200, {})
-        message = {"role": "assistant", "content": f" {question}! "}
+        message = {"role": "assistant", "content": server.replies.get(question, f" {question}! ")}
         answer = {"id": "1", "object": "chat.completion", "created": 0, "model": body["model"]}
         answer["choices"] = [{"index": 0, "finish_reason": "stop", "message": message}]
         answer["usage"] = {"prompt_tokens": 1, "completion_tokens": 7, "total_tokens": 8}
@@ -106,6 +107,20 @@ def test_what_is_sent_and_what_comes_back(server: Server) -> None:
     url = body["messages"][0]["content"][0]["image_url"]["url"]
     sent = Image.open(io.BytesIO(base64.b64decode(url.removeprefix("data:image/png;base64,"))))
     np.testing.assert_array_equal(np.asarray(sent).transpose(2, 0, 1), PIXELS)
+
+
+def test_a_form_is_asked_for_and_read_back(server: Server) -> None:
+    server.replies = {"smiling?": '{"answer": "yes"}', "mood?": '{"mood": "glad"}', "odd?": "Yes, indeed"}
+    asked = [
+        Ask(PIXELS, "smiling?", 9, choices=("yes", "no")),
+        Ask(PIXELS, "mood?", 9, json_schema='{"type": "object"}'),
+        Ask(PIXELS, "odd?", 9, choices=("yes", "no")),
+    ]
+    outcomes = engine(server, concurrency=1).run(asked)
+    assert [one.text for one in outcomes if isinstance(one, Text)] == ["yes", '{"mood": "glad"}', "Yes, indeed"]
+    choice, schema = (body["response_format"]["json_schema"]["schema"] for body in server.seen[:2])
+    assert choice["properties"]["answer"]["enum"] == ["yes", "no"]
+    assert schema == {"type": "object"}
 
 
 def test_passing_failures_are_tried_again_and_lasting_ones_cost_their_row(server: Server) -> None:

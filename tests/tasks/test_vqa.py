@@ -1,5 +1,6 @@
 """Several questions about one image, and conversations of several rounds."""
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -86,3 +87,24 @@ def test_questions_come_from_one_place() -> None:
         UserError, match=r"source.question_column is 'q', and the settings .* give the question .*'a\?'.*leave one"
     ):
         wanted(VqaConfig(question="a?"), question_column="q")
+
+
+@pytest.mark.parametrize(
+    ("form", "good", "bad", "told"),
+    [
+        ({"choices": ("YES", "NO")}, "no", "maybe", "the answer is 'MAYBE', which is none of task.choices"),
+        (
+            {"json_schema": "{}"},
+            "[1]",
+            '{"a": ',
+            "the answer is no whole JSON after 1 tokens .*: raise task.max_new_tokens",
+        ),
+    ],
+)
+def test_answers_whose_form_is_not_kept_are_rejected(form: dict[str, object], good: str, bad: str, told: str) -> None:
+    task = Vqa(VqaConfig(max_new_tokens=1, **form), source(question_column="q"))
+    fine, broken = answer_rows(task, Echo(), [row(1, good), row(2, good, bad)], run_seed=0)
+    assert fine.rows == [{"question": good, "answer": good.upper()}]
+    assert broken.reject is not None
+    assert broken.reject.kind == RejectKind.MODEL_ERROR
+    assert re.search(told, broken.reject.message)

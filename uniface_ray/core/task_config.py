@@ -29,12 +29,16 @@ class VqaConfig(Settings):
     Attributes:
         question: one, asked of every image.
         questions: several, likewise.
-        max_new_tokens: an answer is cut here.
+        choices: every answer is one of these, word for word (extra `guided`, as for the next).
+        json_schema: every answer is JSON of this schema, which is JSON itself.
+        max_new_tokens: an answer is cut here; one whose form is not complete then is rejected.
     """
 
     name: Literal["vqa"] = "vqa"
     question: Text | None = None
     questions: tuple[Text, ...] = ()
+    choices: tuple[Text, ...] = ()
+    json_schema: Text | None = None
     max_new_tokens: int = Field(default=100, ge=1)
 
 

@@ -4,6 +4,8 @@ import hashlib
 
 from uniface_ray.core.config import JobConfig
 from uniface_ray.core.errors import UserError
+from uniface_ray.core.task_config import VqaConfig
+from uniface_ray.engine.guided import check_form, grammar_of
 from uniface_ray.engine.null import NullEngine
 from uniface_ray.engine.protocol import Engine
 from uniface_ray.engine.remote import RemoteEngine
@@ -16,8 +18,11 @@ def check_engine(config: JobConfig) -> CheckedModel:
     """What the engine will run, looked at before anybody waits for it.
 
     Raises:
-        UserError: a model that is not there or not whole; a server that is not named or cannot be used.
+        UserError: a model that is not there or not whole; a server that is not named or cannot be used; a form of
+            answers that cannot be kept to.
     """
+    if isinstance(config.task, VqaConfig):
+        _check_form(config.task, config.engine.kind)
     if config.engine.kind != "openai":
         return check_model(config.model, config.storage)
     remote = config.remote
@@ -32,6 +37,14 @@ def check_engine(config: JobConfig) -> CheckedModel:
     RemoteEngine(remote, remote.image_size)
     fingerprint = hashlib.sha256(repr((remote.url, remote.model, remote.image_size)).encode()).hexdigest()
     return CheckedModel(remote.image_size, fingerprint)
+
+
+def _check_form(task: VqaConfig, kind: str) -> None:
+    try:
+        # A server keeps to the form by means of its own.
+        check_form(task.choices, task.json_schema) if kind != "openai" else grammar_of(task.choices, task.json_schema)
+    except UserError as error:
+        raise UserError(f"task.{error}") from error
 
 
 def build_engine(config: JobConfig, device: str, dtype: str, threads: int | None = None) -> Engine:

@@ -11,7 +11,10 @@ _SIDE = 8  # of drawings: to encode larger ones would take longer than everythin
 
 
 class NullEngine:
-    """See `protocol.Engine`. Texts are empty, drawings black and small, scores a half, and an image is one code."""
+    """See `protocol.Engine`.
+
+    Texts are empty or a choice, drawings black and small, scores a half, and an image is one code.
+    """
 
     def __init__(self, image_size: int) -> None:
         self.image_size = image_size
@@ -40,7 +43,7 @@ class NullEngine:
     def _answer(self, request: Request) -> Result | Reject:
         match request:
             case Ask():
-                return Text("", 0)
+                return Text(request.choices[0] if request.choices else "", 0)
             case Draw():
                 return Drawing(self._black, "")
             case Encode():

@@ -23,6 +23,10 @@ class Ask:
         top_p: draw only from the most likely tokens that together reach this probability.
         time_limit_s: seconds from `submit` after which the request is given up.
         watched: somebody wants to see the answer grow (`Engine.progress`).
+        choices: the answer is one of these, word for word; none leaves it free. Of two where one begins as the other
+            does, the model decides whether it goes on.
+        json_schema: the answer is JSON of this schema, itself JSON; None leaves it free. An answer that reaches
+            `max_new_tokens` is cut there, whatever its form.
     """
 
     pixels: Pixels
@@ -33,6 +37,8 @@ class Ask:
     top_p: float = 1.0
     time_limit_s: float | None = None
     watched: bool = False
+    choices: tuple[str, ...] = ()
+    json_schema: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any
@@ -101,6 +102,7 @@ class RemoteEngine:
                 temperature=request.temperature,
                 top_p=request.top_p,
                 seed=request.seed,
+                **_response_format(request),
             )
         except openai.APITimeoutError as error:
             return self._reject(RejectKind.TIMEOUT, error)
@@ -117,6 +119,8 @@ class RemoteEngine:
         text = reply.choices[0].message.content if reply.choices else None
         if text is None:
             return Reject(RejectKind.MODEL_ERROR, "the server's reply holds no answer", "engine")
+        if request.choices:
+            text = _choice(text)
         return Text(text.strip(), reply.usage.completion_tokens if reply.usage else 0)
 
     def _reject(self, kind: RejectKind, error: Exception) -> Reject:
@@ -142,6 +146,29 @@ def _client(remote: RemoteConfig) -> Any:
 def _messages(request: Ask) -> list[dict[str, Any]]:
     image = {"type": "image_url", "image_url": {"url": _data_url(request.pixels)}}
     return [{"role": "user", "content": [image, {"type": "text", "text": request.question}]}]
+
+
+def _response_format(request: Ask) -> dict[str, Any]:
+    """The form of the answer in the API's words. A choice is a field of an object: servers take no other root."""
+    schema: Any = None
+    if request.choices:
+        field = {"type": "string", "enum": list(request.choices)}
+        schema = {"type": "object", "properties": {"answer": field}, "required": ["answer"]}
+        schema["additionalProperties"] = False
+    elif request.json_schema is not None:
+        schema = json.loads(request.json_schema)
+    if schema is None:
+        return {}
+    named = {"name": "answer", "strict": True, "schema": schema}
+    return {"response_format": {"type": "json_schema", "json_schema": named}}
+
+
+def _choice(text: str) -> str:
+    """The choice in a reply; the reply itself where the server has not kept to the form."""
+    try:
+        return str(json.loads(text)["answer"])
+    except (ValueError, TypeError, KeyError):
+        return text
 
 
 def _data_url(pixels: Pixels) -> str:

@@ -8,6 +8,7 @@ import torch
 from uniface_ray.core.errors import UserError
 from uniface_ray.core.records import Pixels, RejectError, RejectKind
 from uniface_ray.engine.encoding import EncodeSequence
+from uniface_ray.engine.guided import Forms
 from uniface_ray.engine.image import ImageSequence
 from uniface_ray.engine.one_step import CodesSequence
 from uniface_ray.engine.protocol import Ask, Draw, Drawing, Encode, Encoded, Likelihood, Request, Score, Text
@@ -32,6 +33,7 @@ class Translator:
     def __init__(self, processor: UniFaceProcessor) -> None:
         self.processor = processor
         self.config = processor.config
+        self._forms = Forms(processor.tokenizer, self.config.text_vocab_size, [self.config.eos_token_id])
         self.yes_no = [[processor.text_ids(space + word) for space in ("", " ") for word in words] for words in _YES_NO]
         """Token ids of each spelling of yes, and of no."""
 
@@ -93,6 +95,7 @@ class Translator:
             sampling=Sampling(request.temperature, request.top_p),
             seed=request.seed,
             watched=request.watched,
+            guide=self._forms.guide(request),
         )
 
     def _image(self, number: int, request: Draw) -> ImageSequence:

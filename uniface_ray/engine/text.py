@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from uniface_ray.core.records import Pixels
+from uniface_ray.engine.guided import Guide, mask_logits
 from uniface_ray.engine.pictures import read_pictures
 from uniface_ray.engine.sampling import Sampling, choose, uniforms
 from uniface_ray.engine.slots import SlotCache
@@ -32,6 +33,7 @@ class TextSequence:
         sampling: how tokens are chosen.
         seed: of the random numbers, where there are some.
         watched: as of the request.
+        guide: of its form; None where it is free.
         tokens: of the answer so far.
         done: nothing comes any more.
     """
@@ -45,6 +47,7 @@ class TextSequence:
     sampling: Sampling = field(default_factory=Sampling)
     seed: int = 0
     watched: bool = False
+    guide: Guide | None = None
     tokens: list[int] = field(default_factory=list)
     done: bool = False
     _uniforms: Tensor | None = None
@@ -67,7 +70,8 @@ class TextSequence:
             self.done = True
         else:
             self.tokens.append(token)
-            self.done = len(self.tokens) == self.max_new_tokens
+            complete = self.guide is not None and self.guide.take(token)
+            self.done = complete or len(self.tokens) == self.max_new_tokens
 
 
 class TextRunner:
@@ -194,6 +198,7 @@ class TextRunner:
     @staticmethod
     def _choose(group: Sequence[TextSequence], logits: Tensor) -> Tensor:
         """A token for each row of `logits` (B, V)."""
+        logits = mask_logits(logits, [one.guide for one in group])
         if any(one.sampling.temperature for one in group):
             numbers = [(one.sampling.temperature, one.sampling.top_p, one.uniform) for one in group]
             return choose(logits, *torch.tensor(numbers, device=logits.device).unbind(1))

@@ -1,12 +1,15 @@
 """Visual question answering: one or several questions about each image, an output row for each."""
 
+import json
+from typing import Any
+
 import pyarrow as pa
 
 from uniface_ray.core.config import SourceConfig
-from uniface_ray.core.records import Row
+from uniface_ray.core.records import RejectError, RejectKind, Row
 from uniface_ray.core.task_config import VqaConfig
 from uniface_ray.data.wanted import Field, FieldKind, Wanted
-from uniface_ray.engine.protocol import Ask
+from uniface_ray.engine.protocol import Ask, Text
 from uniface_ray.tasks.base import Conversation, Task, Values, pixels_of, settled
 
 
@@ -34,8 +37,25 @@ class Vqa(Task):
 
     def work(self, row: Row, seed: int) -> Conversation:
         pixels, questions = pixels_of(row), row.fields["question"]
-        answers = yield [Ask(pixels, question, self.config.max_new_tokens, seed) for question in questions]
+        config = self.config
+        form: dict[str, Any] = {"choices": config.choices, "json_schema": config.json_schema}
+        answers = yield [Ask(pixels, question, config.max_new_tokens, seed, **form) for question in questions]
+        for answer in answers:
+            _check_form(answer, config)
         return [{"question": q, "answer": a.text} for q, a in zip(questions, answers, strict=True)]
 
     def details(self, values: Values) -> str:
         return str(values["question"])
+
+
+def _check_form(answer: Text, config: VqaConfig) -> None:
+    """A form may be cut at the most tokens allowed, and a server need not have kept to it."""
+    if config.choices and answer.text not in config.choices:
+        raise RejectError(RejectKind.MODEL_ERROR, f"the answer is {answer.text[:80]!r}, which is none of task.choices")
+    if config.json_schema is not None:
+        try:
+            json.loads(answer.text)
+        except ValueError as error:
+            mend = ": raise task.max_new_tokens" if answer.tokens >= config.max_new_tokens else ""
+            what = f"the answer is no whole JSON after {answer.tokens} tokens ({error}){mend}"
+            raise RejectError(RejectKind.MODEL_ERROR, what) from error
