@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from uniface_ray.core.config import ClusterConfig
 from uniface_ray.core.errors import UserError
@@ -73,7 +74,7 @@ def connect(config: ClusterConfig, local_cpus: int) -> Cluster:
     try:
         with _quiet_stderr():
             if local:
-                ray.init(address="local", num_cpus=local_cpus, include_dashboard=False, **options)
+                _start(num_cpus=local_cpus, include_dashboard=False, **options)
             else:
                 ray.init(address=address, **options)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
@@ -81,6 +82,18 @@ def connect(config: ClusterConfig, local_cpus: int) -> Cluster:
             raise
         raise _no_cluster(address, error) from error
     return _cluster(address, local, ours=True)
+
+
+def _start(**options: Any) -> None:
+    """Start a Ray. It gives its own processes half a minute, which on a machine with much to do may be too little."""
+    import ray
+
+    try:
+        ray.init(address="local", **options)
+    except Exception as error:  # a plain Exception, or a TimeoutError
+        if "timed out" not in str(error).lower():
+            raise
+        ray.init(address="local", **options)  # what is left of the first ends with this process
 
 
 def _cluster(address: str, local: bool, ours: bool) -> Cluster:

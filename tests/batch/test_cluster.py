@@ -1,9 +1,13 @@
 """How many logical CPUs a run asks for, and whose cluster it joins."""
 
-import pytest
+import os
+from contextlib import nullcontext
 
-from uniface_ray.batch.needs import local_cpus, needed_cpus
-from uniface_ray.cluster import joins_cluster
+import pytest
+import ray
+
+from uniface_ray.batch.needs import leave_memory_to_supervisors, local_cpus, needed_cpus
+from uniface_ray.cluster import _start, joins_cluster
 from uniface_ray.core.compose import compose
 from uniface_ray.core.config import JobConfig
 from uniface_ray.core.errors import UserError
@@ -34,3 +38,24 @@ def test_the_environment_says_which_cluster(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("RAY_ADDRESS", "head:6379")
     assert joins_cluster(job().cluster)
     assert not joins_cluster(job("cluster.address=local").cluster)
+
+
+@pytest.mark.parametrize("errors", [1, 2])
+def test_a_start_that_takes_too_long_is_tried_once_more(monkeypatch: pytest.MonkeyPatch, errors: int) -> None:
+    calls = []
+
+    def init(**_: object) -> None:
+        calls.append(1)
+        if len(calls) <= errors:
+            raise Exception("The current node timed out during startup. This could happen because ...")
+
+    monkeypatch.setattr(ray, "init", init)
+    with nullcontext() if errors == 1 else pytest.raises(Exception, match="timed out during startup"):
+        _start(num_cpus=4)
+    assert len(calls) == 2
+
+
+def test_a_ray_of_our_own_kills_nobody_for_want_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "environ", {"RAY_task_oom_retries": "7"})
+    leave_memory_to_supervisors()
+    assert os.environ == {"RAY_memory_monitor_refresh_ms": "0", "RAY_task_oom_retries": "7"}

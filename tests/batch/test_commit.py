@@ -4,7 +4,6 @@ import hashlib
 import io
 import json
 from collections import Counter
-from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from typing import Any
 
@@ -121,18 +120,14 @@ def test_killed_between_any_two_writes_and_done_again_with_another_outcome(
     """Before the ok file, after it, after the rejected file, after the marker: each row ends up in one file, once."""
     first, left = of_run(sink, 1), writes
 
-    def killed_later(write: Callable[[str, bytes], Any]) -> Callable[[str, bytes], Any]:
-        def call(name: str, data: bytes) -> Any:
-            nonlocal left
-            if not left:
-                raise Killed
-            left -= 1
-            return write(name, data)
+    def killed_later(name: str, data: bytes, version: str | None) -> str | None:
+        nonlocal left
+        if not left:
+            raise Killed
+        left -= 1
+        return Fenced.replace(first, name, data, version)
 
-        return call
-
-    monkeypatch.setattr(first, "write", killed_later(first.write))
-    monkeypatch.setattr(first, "create", killed_later(first.create))
+    monkeypatch.setattr(first, "replace", killed_later)
     with suppress(Killed):
         commit(first, unpack_answers(answered(rows), TASK), planned=4)
     assert sink.exists(marker_name(3)) == (writes == 3), "the marker comes last"
@@ -172,27 +167,13 @@ def test_a_worker_of_the_run_before_can_come_at_any_moment(
         check(late)
 
     monkeypatch.setattr(late, "check", check_after_takeover)
-    monkeypatch.setattr(late, "locked", lambda *_: nullcontext())
+    monkeypatch.setattr(late, "locked", lambda *_, **__: nullcontext())
     with pytest.raises(SinkInUseError):
         commit(late, unpack_answers(answered(rows), TASK), planned=4)
     assert won == [Marker.from_json(sink.read(marker_name(3)))]
     assert won[0].attempt == 2
     assert all(hashlib.sha256(sink.read(file.name)).hexdigest() == file.sha256 for file in won[0].files)
     assert [entry.name for entry in sink.list("data", recursive=True)] == [file.name for file in won[0].files]
-
-
-def test_a_marker_of_the_run_before_that_comes_while_this_one_writes_gives_way(
-    rows: list[Row], sink: Fenced, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    create = sink.create
-
-    def create_after_the_other(name: str, data: bytes) -> bool:
-        Folder.write(sink, name, b"of the run before")
-        return create(name, data)
-
-    monkeypatch.setattr(sink, "create", create_after_the_other)
-    marker = commit(sink, unpack_answers(answered(rows), TASK), planned=4)
-    assert Marker.from_json(sink.read(marker_name(3))) == marker
 
 
 def test_a_chunk_that_lost_a_row_is_not_committed(rows: list[Row], sink: Fenced) -> None:

@@ -127,17 +127,13 @@ class Dying(Fenced):
             raise DiedError
         self.left -= 1
 
-    def write(self, name: str, data: bytes) -> None:
+    def replace(self, name: str, data: bytes, version: str | None) -> str | None:
         self._live()
-        super().write(name, data)
+        return super().replace(name, data, version)
 
-    def create(self, name: str, data: bytes) -> bool:
+    def remove(self, name: str, version: str) -> bool:
         self._live()
-        return super().create(name, data)
-
-    def delete(self, name: str) -> None:
-        self._live()
-        super().delete(name)
+        return super().remove(name, version)
 
 
 @pytest.mark.parametrize("changes", range(5))
@@ -155,7 +151,7 @@ def test_death_between_any_two_changes(
     alive, again.job = again.job, replace(again.job, sink=Dying(again.job.sink, changes))
     try:
         commit_chunk(again.job, again.plan.index, answered)
-        assert changes == 4, "a commit is four changes: the old marker, two files, the new marker"
+        assert changes == 4, "a commit is four changes: the marker opened, two files, the new marker"
     except DiedError:
         assert changes < 4
     again.job = alive

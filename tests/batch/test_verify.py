@@ -124,6 +124,12 @@ def of_another_model(table: pa.Table) -> pa.Table:
         (lambda sink: sink.delete(part_name(OK, 2)), {"missing_file"}, "there is no such file"),
         (lambda sink: sink.write(part_name(OK, 2), b"PAR1"), {"checksum"}, "has 4 bytes of another checksum"),
         (lambda sink: sink.write(f"{OK}/part-copy.parquet", b""), {"stray"}, "readers of the folder take it for one"),
+        (lambda sink: sink.write(part_name(REJECTED, 3), b""), {"stray"}, "is not in its chunk's marker"),
+        (
+            lambda sink: sink.write(marker_name(1), b'{"open": "0", "before": null}'),
+            {"no_marker", "manifest"},
+            "its chunk was not finished",
+        ),
         (lambda sink: sink.delete(marker_name(1)), {"no_marker", "manifest"}, "its chunk was not finished"),
         (lambda sink: sink.write(marker_name(1), b"{}"), {"unreadable", "manifest"}, "is no marker"),
         (lambda sink: sink.write(marker_name(9), sink.read(marker_name(1))), {"unplanned"}, "the plan of 4 does not"),

@@ -1,15 +1,28 @@
 """Commit: a chunk's two parquet files under their fixed names, then its marker.
 
-The order is what makes a run exactly-once: a chunk without a marker is done again over the same names, so whatever a
-dead run left between the first file and the marker is replaced.
+Two workers may be at the same chunk: Ray gives it to a second one when it has lost sight of the first, or a new run to
+its own while a worker of the run before is not quite dead. What they have for its rows may differ. So the marker's name
+is a register that changes by compare-and-swap, as every file does:
+
+    nothing or open -> marker            where no files are there yet
+    nothing or open -> open -> marker    else: to open it keeps all who came before from writing their marker
+
+Files are looked at before the register is opened, and written only where they are as they were then. Whoever replaces a
+file of another has opened the register before, so the other's marker comes too late: a marker names files that are
+there, as it says. A worker that came too late removes what it wrote beside them, and `strays` what it could not.
 """
 
 import hashlib
 import json
+import random
+import time
 from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,6 +33,8 @@ from uniface_ray.core.errors import UniFaceError
 from uniface_ray.core.fenced import Fenced
 
 _ATTEMPT = "uniface_ray.attempt"
+_TRIES = 8
+_WAIT_S = 0.05  # longest, before the second try; doubled for each further one
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +85,41 @@ class Marker:
         return cls(**{**values, "files": [OutputFile(**file) for file in values["files"]]})
 
 
-def commit(sink: Fenced, chunk: Answered, planned: int) -> Marker:
-    """Write a chunk's files and its marker.
+def marker_of(text: bytes) -> Marker | None:
+    """A marker's file; None where the chunk is open: somebody is at it, or died at it."""
+    return None if "open" in json.loads(text) else Marker.from_json(text)
 
-    A chunk that has its marker already stays as it is: a worker of the run before may have got there at the last
-    moment, or Ray may have given the chunk to a second worker when it had lost sight of the first.
+
+@dataclass(frozen=True, slots=True)
+class _Register:
+    """The marker's file as it was at `version`; `before` is the marker that a replay has opened again."""
+
+    version: str | None
+    done: Marker | None = None
+    before: Marker | None = None
+
+    @classmethod
+    def read(cls, sink: Fenced, chunk: int) -> "_Register":
+        version = sink.version(marker_name(chunk))
+        if version is None:
+            return cls(None)
+        with suppress(FileNotFoundError):
+            text = sink.read(marker_name(chunk))
+            done = marker_of(text)
+            before = None if done else json.loads(text)["before"]
+            return cls(version, done, Marker.from_json(json.dumps(before)) if before else None)
+        return cls(None)
+
+    def opened(self, sink: Fenced, chunk: int) -> str | None:
+        """Open the chunk for this call alone: the register's new version, or None where another was quicker."""
+        before = self.done or self.before
+        content: dict[str, Any] = {"chunk": chunk, "open": uuid4().hex, "attempt": sink.token}
+        content["before"] = asdict(before) if before else None
+        return sink.replace(marker_name(chunk), json.dumps(content).encode(), self.version)
+
+
+def commit(sink: Fenced, chunk: Answered, planned: int) -> Marker:
+    """Write a chunk's files and its marker. A chunk that has its marker already stays as it is.
 
     Args:
         sink: of the run.
@@ -87,40 +132,63 @@ def commit(sink: Fenced, chunk: Answered, planned: int) -> Marker:
     Raises:
         UniFaceError: rows came out that did not go in, or the other way round; nothing is written then.
         SinkInUseError: another run has taken the sink; of this chunk, it has to do again what was not done.
+        OSError: the sink cannot be written.
     """
-    with suppress(FileNotFoundError):
-        return Marker.from_json(sink.read(marker_name(chunk.number)))
-    parents = chunk.ok["parent_id"].fill_null(-1)
-    worked = len(parents.filter(pa.compute.equal(parents, -1))) + len(set(parents.to_pylist()) - {-1})
-    worked += chunk.amounts.get("faceless", 0)
-    if worked + chunk.rejected.num_rows != planned:
-        raise UniFaceError(
-            f"chunk {chunk.number} has {planned} rows in the plan, but {worked} ok and {chunk.rejected.num_rows} "
-            "rejected rows came out: nothing of it was written"
+    return settle(sink, chunk.number, planned, lambda done: True, lambda _: chunk)
+
+
+def settle(
+    sink: Fenced,
+    number: int,
+    planned: int,
+    is_settled: Callable[[Marker], bool],
+    make: Callable[[Marker | None], Answered],
+) -> Marker:
+    """`commit`, of what is made of what is there.
+
+    Args:
+        sink: of the run.
+        number: of the chunk.
+        planned: rows that the plan has for it.
+        is_settled: whether the marker that the chunk has stays.
+        make: the marker that the chunk has or had -> its rows. Called again where another worker came between.
+    """
+    mine: dict[str, str] = {}
+    for tries in range(_TRIES):
+        if tries:
+            time.sleep(random.uniform(0, _WAIT_S * 2**tries))
+        register = _Register.read(sink, number)
+        if register.done and is_settled(register.done):
+            _withdraw(sink, mine, register.done)
+            return register.done
+        names = (part_name(OK, number), part_name(REJECTED, number))
+        there = {name: version for name in names if (version := sink.version(name))}
+        chunk = make(register.done or register.before)
+        worked = _worked(chunk, planned)
+        version = register.version
+        if there:
+            version = register.opened(sink, number)
+            if version is None:
+                continue
+        files = _put(sink, dict(zip(names, (chunk.ok, chunk.rejected), strict=True)), there, mine)
+        if files is None:
+            continue
+        marker = Marker(
+            chunk=number,
+            input=planned,
+            ok=worked,
+            rejected=chunk.rejected.num_rows,
+            rows_out=chunk.ok.num_rows,
+            rejects_by_kind=dict(Counter(chunk.rejected["error_kind"].to_pylist())),
+            files=files,
+            seconds={stage: round(seconds, 4) for stage, seconds in chunk.seconds.items()},
+            attempt=sink.token,
+            committed_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+            amounts=chunk.amounts,
         )
-    files = [
-        file
-        for folder, table in ((OK, chunk.ok), (REJECTED, chunk.rejected))
-        if (file := _put(sink, part_name(folder, chunk.number), table))
-    ]
-    marker = Marker(
-        chunk=chunk.number,
-        input=planned,
-        ok=worked,
-        rejected=chunk.rejected.num_rows,
-        rows_out=chunk.ok.num_rows,
-        rejects_by_kind=dict(Counter(chunk.rejected["error_kind"].to_pylist())),
-        files=files,
-        seconds={stage: round(seconds, 4) for stage, seconds in chunk.seconds.items()},
-        attempt=sink.token,
-        committed_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
-        amounts=chunk.amounts,
-    )
-    text = marker.to_json().encode()
-    if not sink.create(marker_name(chunk.number), text):
-        # The run before was still writing its own when this one took over. The files are this one's by now.
-        sink.write(marker_name(chunk.number), text)
-    return marker
+        if sink.replace(marker_name(number), marker.to_json().encode(), version):
+            return marker
+    raise OSError(f"chunk {number} of {sink.uri} is written by other workers too, {_TRIES} times in a row")
 
 
 def attempt_of(table: pa.Table) -> int | None:
@@ -129,15 +197,46 @@ def attempt_of(table: pa.Table) -> int | None:
     return int(said) if said else None
 
 
-def _put(sink: Fenced, name: str, table: pa.Table) -> OutputFile | None:
-    if not table.num_rows:
-        # An earlier, unfinished try may have had rows here.
-        sink.delete(name)
-        return None
-    # The attempt in each file makes its bytes this run's own, so that a bucket tells them from an earlier run's.
-    table = table.replace_schema_metadata({_ATTEMPT: str(sink.token)})
-    buffer = pa.BufferOutputStream()
-    pq.write_table(table, buffer, compression="zstd")
-    data = buffer.getvalue().to_pybytes()
-    sink.write(name, data)
-    return OutputFile(name, len(data), hashlib.sha256(data).hexdigest())
+def _worked(chunk: Answered, planned: int) -> int:
+    """Rows of the plan that have a result, none among them."""
+    parents = chunk.ok["parent_id"].fill_null(-1)
+    worked = len(parents.filter(pa.compute.equal(parents, -1))) + len(set(parents.to_pylist()) - {-1})
+    worked += chunk.amounts.get("faceless", 0)
+    if worked + chunk.rejected.num_rows != planned:
+        raise UniFaceError(
+            f"chunk {chunk.number} has {planned} rows in the plan, but {worked} ok and {chunk.rejected.num_rows} "
+            "rejected rows came out: nothing of it was written"
+        )
+    return worked
+
+
+def _put(
+    sink: Fenced, tables: dict[str, pa.Table], there: dict[str, str], mine: dict[str, str]
+) -> list[OutputFile] | None:
+    """Write the tables that have rows, and remove the file of one that has none; `mine` gets what was written.
+
+    None where a file is no longer as it was in `there`.
+    """
+    files = []
+    for name, table in tables.items():
+        if not table.num_rows:
+            if name in there and not sink.remove(name, there[name]):
+                return None
+            continue
+        # The attempt in each file makes its bytes this run's own, so that a bucket tells them from an earlier run's.
+        table = table.replace_schema_metadata({_ATTEMPT: str(sink.token)})
+        buffer = pa.BufferOutputStream()
+        pq.write_table(table, buffer, compression="zstd")
+        data = buffer.getvalue().to_pybytes()
+        version = sink.replace(name, data, there.get(name))
+        if version is None:
+            return None
+        mine[name] = version
+        files.append(OutputFile(name, len(data), hashlib.sha256(data).hexdigest()))
+    return files
+
+
+def _withdraw(sink: Fenced, mine: dict[str, str], done: Marker) -> None:
+    """Remove what this call wrote where the marker names no file."""
+    for name in mine.keys() - {file.name for file in done.files}:
+        sink.remove(name, mine[name])

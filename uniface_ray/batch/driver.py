@@ -7,7 +7,7 @@ from uniface_ray.batch.follow import Course, follow
 from uniface_ray.batch.job import Job
 from uniface_ray.batch.limits import RejectLimit
 from uniface_ray.batch.manifest import Manifest
-from uniface_ray.batch.needs import local_cpus, needed_cpus
+from uniface_ray.batch.needs import leave_memory_to_supervisors, local_cpus, needed_cpus
 from uniface_ray.batch.plan import Plan
 from uniface_ray.batch.preflight import Checked, check
 from uniface_ray.batch.replaying import begin, end
@@ -151,6 +151,7 @@ def _finish(
     pending = list(tally.reopened) if job.replay else [one for one in range(plan.chunks) if one not in tally.chunks]
     if not pending and (manifest.was_done or job.replay):
         what = "there are no such rejected rows" if job.replay else f"nothing new: all {tally.done:,} rows are done"
+        _sweep(lease, tally, view)
         view.note(f"{what}, see {sink.uri}")
         lease.release(withdraw=True)
         return RunSummary("done", tally.counts(), sink.uri, exit_code=0)
@@ -173,10 +174,15 @@ def _finish(
         state = "interrupted" if undone else "stopped"
     if job.replay:
         end(manifest, tally, view)
-    if state == "done" and len(manifest.attempts) > 1 and (strays := sweep(lease.sink, tally.files)):
-        view.note(f"removed {len(strays)} files that an earlier run's workers left behind")
+    if state == "done":
+        _sweep(lease, tally, view)
     close_run(job, plan, course, manifest, state, view)
     return RunSummary(state, tally.counts(), sink.uri, exit_code=128 + (asked.number or 0) if undone else 0)
+
+
+def _sweep(lease: Lease, tally: Tally, view: View) -> None:
+    if strays := sweep(lease.sink, tally.files):
+        view.note(f"removed {len(strays)} output files of chunks that another worker has done")
 
 
 def _close_failed(job: Job, plan: Plan, course: Course, manifest: Manifest, view: View, error: BaseException) -> None:
@@ -201,7 +207,10 @@ def _recount(tally: Tally, sink: Folder) -> None:
 
 
 def _connect(config: JobConfig, view: View) -> Cluster:
-    cluster = connect(config.cluster, 0 if joins_cluster(config.cluster) else local_cpus(config))
+    joins = joins_cluster(config.cluster)
+    if not joins:
+        leave_memory_to_supervisors()
+    cluster = connect(config.cluster, 0 if joins else local_cpus(config))
     where = "on this machine" if cluster.local else f"cluster {cluster.address}"
     view.note(f"Ray {where}: {cluster.cpus:g} CPUs, {cluster.gpus:g} GPUs")
     if cluster.cpus < needed_cpus(config):

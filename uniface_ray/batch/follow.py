@@ -85,11 +85,17 @@ class Course:
         self.most_replicas = max(self.most_replicas, up)
 
     def count(self, marker: Marker) -> None:
-        """A chunk is committed."""
-        now_s, before = time.monotonic(), self.tally.done
+        """A chunk is committed.
+
+        Raises:
+            StoppedError: it had one reject too many.
+        """
+        now_s, before, rejects_before = time.monotonic(), self.tally.done, self.tally.rejects_by_kind.copy()
         self.tally.add(marker)
         self.meter.add(now_s, self.tally.done - before)
         self.timeline.append(Point(now_s - self.started_s, self.tally.done))
+        # Of a chunk of which rejects were done again, those rows alone.
+        self.limit.count(self.tally.done - before, self.tally.rejects_by_kind - rejects_before)
 
     def spent(self) -> dict[str, float]:
         """Hours of this run's replicas and of their GPUs, for its attempt in the manifest."""
@@ -161,7 +167,6 @@ def follow(
             if isinstance(item, BaseException):
                 raise _understood(item)
             course.count(item)
-            course.limit.count(item)
         now_s = time.monotonic()
         if now_s < next_look_s:
             continue

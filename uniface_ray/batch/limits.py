@@ -3,7 +3,6 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
-from uniface_ray.batch.commit import Marker
 from uniface_ray.core.errors import StoppedError
 
 _KINDS_TOLD = 3
@@ -23,14 +22,14 @@ class RejectLimit:
     _rows: int = field(default=0, init=False)
     _rejects: Counter[str] = field(default_factory=Counter, init=False)
 
-    def count(self, marker: Marker) -> None:
-        """A chunk is done.
+    def count(self, rows: int, rejects: Counter[str]) -> None:
+        """So many rows are done, `rejects` among them by kind.
 
         Raises:
             StoppedError: it was one too many.
         """
-        self._rows += marker.input
-        self._rejects.update(marker.rejects_by_kind)
+        self._rows += rows
+        self._rejects += rejects
         rejected = self._rejects.total()
         if self.most is None or self._rows < self.least_rows or rejected <= self.most * self._rows:
             return

@@ -1,4 +1,4 @@
-"""How many logical CPUs a run needs."""
+"""What a run needs of Ray: logical CPUs, and to be left alone about memory."""
 
 import os
 from math import ceil
@@ -9,6 +9,7 @@ from uniface_ray.core.errors import UserError
 _LEAST_CPUS = 4
 # What reads, decoding and commits need beside the replicas: with less, a run would wait for ever.
 _OTHER_CPUS = 2
+_MEMORY_SETTINGS = {"RAY_memory_monitor_refresh_ms": "0", "RAY_task_oom_retries": "2"}
 
 
 def needed_cpus(config: JobConfig) -> int:
@@ -32,3 +33,13 @@ def local_cpus(config: JobConfig) -> int:
             f"{config.engine.num_cpus:g} and the stages beside them need {needed}: raise it, or lower the others"
         )
     return given
+
+
+def leave_memory_to_supervisors() -> None:
+    """Settings of a Ray that this process is about to start.
+
+    What may run out of memory runs in child processes, whose end the run survives, and whose rows it splits or rejects.
+    Ray's own monitor would kill the workers above them first, and repeat their tasks for ever.
+    """
+    for name, value in _MEMORY_SETTINGS.items():
+        os.environ.setdefault(name, value)

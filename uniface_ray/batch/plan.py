@@ -166,8 +166,17 @@ class PlanIndex:
 
     def slices(self, chunk: int) -> list[Slice]:
         """What the chunk is made of."""
+        return self._file(chunk)[chunk]
+
+    def _file(self, chunk: int) -> dict[int, list[Slice]]:
         first_chunk = self.first_chunks[bisect_right(self.first_chunks, chunk) - 1]
-        return _file_slices(self.sink.uri, self.sink.storage, first_chunk, self.fingerprint)[chunk]
+        return _file_slices(self.sink.uri, self.sink.storage, first_chunk, self.fingerprint)
+
+    def others(self, chunk: int) -> list[int]:
+        """Some other chunks, from all parts of the plan."""
+        near = {chunk - 1, chunk + 1} & self._file(chunk).keys()
+        firsts = self.first_chunks
+        return sorted(near | {firsts[0], firsts[len(firsts) // 2], firsts[-1]} - {chunk})
 
     def rows(self, chunk: int) -> int:
         """Rows of the chunk."""

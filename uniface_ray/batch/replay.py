@@ -1,14 +1,13 @@
 """Rejected rows, done once more: which they are, and how a chunk takes in what became of them.
 
-A chunk stays the unit of commit. Its files are written anew with the rows moved, and its marker is removed before and
-written after: a replay that dies in between leaves a chunk without marker, which the run's own command does again as a
-whole, over the same names. So every row is in the output once, whatever happens; the price is that the chunks in that
-moment repeat their good rows too.
+A chunk stays the unit of commit. Its files are written anew with the rows moved, its marker is opened before and
+written after (see `commit`): a replay that dies in between leaves an open chunk, which the run's own command does
+again as a whole, over the same names. So every row is in the output once, whatever happens; the price is that the
+chunks in that moment repeat their good rows too.
 """
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -17,8 +16,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from uniface_ray.batch.chunk import Answered
-from uniface_ray.batch.commit import Marker, attempt_of, commit
-from uniface_ray.batch.layout import OK, REJECTED, marker_name, part_name
+from uniface_ray.batch.commit import Marker, attempt_of, settle
+from uniface_ray.batch.layout import OK, REJECTED, part_name
 from uniface_ray.batch.tally import Tally
 from uniface_ray.core.errors import UserError
 from uniface_ray.core.fenced import Fenced
@@ -98,23 +97,20 @@ def commit_again(sink: Fenced, answered: Answered, planned: int) -> Marker:
 
     A second call with the same answers (Ray repeats a task whose worker is gone) gives the same files.
     """
-    done: Marker | None = None
-    with suppress(FileNotFoundError):
-        done = Marker.from_json(sink.read(marker_name(answered.number)))
-        if done.attempt == sink.token:
-            return done
-    ok, rejected = _part(sink, OK, answered.number), _part(sink, REJECTED, answered.number)
     done_again = [*_parents(answered.ok), *answered.faceless, *answered.rejected["row_id"].to_pylist()]
     again = pa.array(done_again, pa.int64())
-    merged = replace(
-        answered,
-        ok=_beside(ok, answered.ok, again),
-        rejected=_beside(rejected, _counted_up(answered.rejected, rejected, sink.token), again),
-        seconds=_sum(answered.seconds, done.seconds if done else {}),
-        amounts=_sum(answered.amounts, done.amounts if done else {}),
-    )
-    sink.delete(marker_name(answered.number))
-    return commit(sink, merged, planned)
+
+    def merged(before: Marker | None) -> Answered:
+        ok, rejected = _part(sink, OK, answered.number), _part(sink, REJECTED, answered.number)
+        return replace(
+            answered,
+            ok=_beside(ok, answered.ok, again),
+            rejected=_beside(rejected, _counted_up(answered.rejected, rejected, sink.token), again),
+            seconds=_sum(answered.seconds, before.seconds if before else {}),
+            amounts=_sum(answered.amounts, before.amounts if before else {}),
+        )
+
+    return settle(sink, answered.number, planned, lambda done: done.attempt == sink.token, merged)
 
 
 def _beside(old: pa.Table | None, new: pa.Table, again: pa.Array) -> pa.Table:

@@ -1,6 +1,8 @@
 """The first and the last stage of a chunk, as plain functions; `work` has those between, `pipeline` Ray Data around."""
 
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -24,8 +26,8 @@ def read_chunk(job: Job, plan: PlanIndex, number: int) -> bytes:
     """Fetch the encoded bytes of a chunk's rows.
 
     Raises:
-        StoppedError: not one of several rows can be fetched: the storage is at fault, and the rows wait for it.
-            Web hosts that fail cost their rows only.
+        StoppedError: not one of several rows can be fetched, and none of other chunks either: the storage is at fault,
+            and the rows wait for it. Web hosts that fail cost their rows only.
     """
     chunk = Chunk(number, [])
     with timed(chunk.seconds, "read"):
@@ -34,21 +36,33 @@ def read_chunk(job: Job, plan: PlanIndex, number: int) -> bytes:
             chunk.rows = read_again(job.source, slices, job.replay.rows(plan.sink, number))
         else:
             chunk.rows = list(job.source.read(slices))
+            if failed := _failed(chunk.rows):
+                _check_others(job, plan, number, failed)
+                chunk.rows = list(job.source.read(slices))
         for row in chunk.rows:
             row.fields = {} if row.reject else job.source.wanted.given | row.fields
             _check_kept(row, job.kept)
     chunk.amounts["read_bytes"] = sum(len(row.data) for row in chunk.rows if row.data)
-    failed = [
-        row.reject
-        for row in chunk.rows
-        if row.reject and row.reject.kind == RejectKind.FETCH_FAILED and not is_web(row.ref.uri)
-    ]
-    if len(failed) == len(chunk.rows) > 1 and not job.replay:
-        raise StoppedError(
-            f"the source gives nothing any more ({failed[0].message}): once it does, the same command goes on where "
-            "this one stopped. Workers need the storage's credentials too, in their environment or as storage.*"
-        )
     return pack_rows(chunk, job.kept, job.source.wanted.schema)
+
+
+def _failed(rows: Sequence[Row]) -> Reject | None:
+    """Why none of several rows could be fetched; None where one was, or where a storage has no part in it."""
+    kinds = [row.reject.kind if row.reject and not is_web(row.ref.uri) else None for row in rows]
+    return rows[0].reject if len(rows) > 1 and set(kinds) == {RejectKind.FETCH_FAILED} else None
+
+
+def _check_others(job: Job, plan: PlanIndex, number: int, failed: Reject) -> None:
+    """A storage that gives rows of other chunks is not at fault: it refuses these (no rights, a disk's bad sector)."""
+    for other in plan.others(number):
+        first = replace(plan.slices(other)[0], count=1)
+        rejects = [row.reject for row in job.source.read([first])]
+        if any(one is None or one.kind != RejectKind.FETCH_FAILED for one in rejects):
+            return
+    raise StoppedError(
+        f"the source gives nothing any more ({failed.message}): once it does, the same command goes on where "
+        "this one stopped. Workers need the storage's credentials too, in their environment or as storage.*"
+    )
 
 
 def _check_kept(row: Row, kept: pa.Schema) -> None:

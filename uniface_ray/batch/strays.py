@@ -1,8 +1,8 @@
-"""Output files that belong to no marker: left by a worker that stood still while another run did its chunk."""
+"""Output files that belong to no marker: left by a worker that stood still while another one did its chunk."""
 
 from collections.abc import Iterable
 
-from uniface_ray.batch.commit import Marker, OutputFile
+from uniface_ray.batch.commit import OutputFile, marker_of
 from uniface_ray.batch.layout import OK, REJECTED, marker_name
 from uniface_ray.core.fenced import Fenced
 
@@ -19,9 +19,11 @@ def sweep(sink: Fenced, files: Iterable[OutputFile]) -> list[str]:
     """
     known = {file.name for file in files}
     found = [entry.name for folder in (OK, REJECTED) for entry in sink.list(folder) if entry.name not in known]
-    strays = [name for name in found if not _is_named(sink, name)]
-    for name in strays:
-        sink.delete(name)
+    strays = []
+    for name in found:
+        version = sink.version(name)
+        if version and not _is_named(sink, name) and sink.remove(name, version):
+            strays.append(name)
     return strays
 
 
@@ -31,7 +33,8 @@ def _is_named(sink: Fenced, name: str) -> bool:
     if not part.isdigit():
         return True
     try:
-        marker = Marker.from_json(sink.read(marker_name(int(part))))
+        marker = marker_of(sink.read(marker_name(int(part))))
     except FileNotFoundError:
-        return True  # not done: whoever does it replaces the file
-    return name in {file.name for file in marker.files}
+        marker = None
+    # Where the chunk is not done, whoever does it replaces the file.
+    return marker is None or name in {file.name for file in marker.files}

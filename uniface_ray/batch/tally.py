@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 
-from uniface_ray.batch.commit import Marker, OutputFile
+from uniface_ray.batch.commit import Marker, OutputFile, marker_of
 from uniface_ray.batch.layout import CHECKPOINT, is_marker
 from uniface_ray.core.parallel import map_ahead
 from uniface_ray.core.storage import Folder
@@ -94,7 +94,8 @@ class Tally:
 
 
 def read_markers(sink: Folder) -> Iterable[Marker]:
-    """The markers in the sink, in order of their chunks."""
+    """The markers in the sink, in order of their chunks; those that are open are none."""
     names = [entry.name for entry in sink.list(CHECKPOINT) if is_marker(entry.name)]
     # Objects in a bucket answer one by one in tens of milliseconds: ask for several at a time.
-    yield from map(Marker.from_json, map_ahead(sink.read, names, threads=16, ahead=256))
+    found = map(marker_of, map_ahead(sink.read, names, threads=16, ahead=256))
+    yield from (marker for marker in found if marker)

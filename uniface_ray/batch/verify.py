@@ -1,7 +1,7 @@
 """An output against its plan, its markers and its manifest: is every row there once, and every byte as written?
 
-Goes through the plan chunk by chunk and keeps nothing of a row (but 8 bytes of each file of the source), so that memory
-does not grow with their number. Needs the storage only.
+Goes through the plan chunk by chunk and keeps nothing of a row (but 8 bytes of each file of the source, and a number of
+each output file), so that memory does not grow with their number. Needs the storage only.
 """
 
 import hashlib
@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from uniface_ray.batch.commit import Marker
-from uniface_ray.batch.layout import CHECKPOINT, OK, REJECTED, is_marker, marker_name
+from uniface_ray.batch.commit import Marker, marker_of
+from uniface_ray.batch.layout import CHECKPOINT, OK, REJECTED, is_marker, marker_name, part_name
 from uniface_ray.batch.plan import Generation, Plan, chunks_of, plan_file
 from uniface_ray.batch.status import open_document
 from uniface_ray.batch.tally import Tally
@@ -107,13 +107,15 @@ def _problems(sink: Folder, document: dict[str, Any], verdict: Verdict, tally: T
     plan = Plan.load(sink, clean=False)
     tally.input = plan.rows
     markers = {entry.name for entry in sink.list(CHECKPOINT) if is_marker(entry.name)}
-    yield from _strays(sink, plan.chunks, markers)
+    parts: dict[str, set[int]] = {OK: set(), REJECTED: set()}
+    yield from _strays(sink, plan.chunks, markers, parts)
     identity = document["identity"]
     names = {"task": identity["task"]["name"], "model": identity["model"]["name"]}
     schemas: dict[str, pa.Schema] = {}
 
     def look(planned: tuple[int, list[Slice]]) -> _Look:
-        return _look(sink, *planned, names)
+        there = {status for status, chunks in parts.items() if planned[0] in chunks}
+        return _look(sink, *planned, names, there)
 
     files = array("q")
     broken: list[Problem] = []
@@ -143,14 +145,16 @@ class _Look:
     schemas: dict[str, tuple[str, pa.Schema]]
 
 
-def _look(sink: Folder, number: int, slices: list[Slice], names: Mapping[str, str]) -> _Look:
-    """Read all that belongs to a chunk."""
+def _look(sink: Folder, number: int, slices: list[Slice], names: Mapping[str, str], there: set[str]) -> _Look:
+    """Read all that belongs to a chunk, `there` being the folders that have a file of it."""
     name = marker_name(number)
     try:
-        marker = Marker.from_json(sink.read(name))
+        marker = marker_of(sink.read(name))
     except (ValueError, TypeError, KeyError, FileNotFoundError) as error:
         return _Look(None, [Problem("unreadable", name, f"is no marker: {error!r}")], {})
-    parts = {status: read_part(sink, marker, status) for status in (OK, REJECTED)}
+    if marker is None:
+        return _Look(None, [_unfinished(part_name(status, number)) for status in sorted(there)], {})
+    parts = {status: read_part(sink, marker, status, status in there) for status in (OK, REJECTED)}
     problems = [part for part in parts.values() if isinstance(part, Problem)]
     whole = {status: part for status, part in parts.items() if isinstance(part, Part)}
     if not problems:
@@ -184,8 +188,13 @@ def _planned(
         broken.append(Problem("plan", f"generation of chunk {generation.first_chunk}", "is not as it was written"))
 
 
-def _strays(sink: Folder, chunks: int, markers: set[str]) -> Iterator[Problem]:
-    """Files that no marker of the plan accounts for."""
+def _unfinished(name: str) -> Problem:
+    """A file of a chunk that is not done."""
+    return Problem("no_marker", name, "its chunk was not finished: a resumed run writes it again")
+
+
+def _strays(sink: Folder, chunks: int, markers: set[str], parts: dict[str, set[int]]) -> Iterator[Problem]:
+    """Files of chunks that have no marker, or are not in the plan; `parts` gets the chunks of the rest by folder."""
     for name in sorted(markers):
         if int(name.rpartition("/")[2].removesuffix(".json")) >= chunks:
             yield Problem("unplanned", name, f"is of a chunk that the plan of {chunks:,} does not have")
@@ -195,7 +204,9 @@ def _strays(sink: Folder, chunks: int, markers: set[str]) -> Iterator[Problem]:
             if not found:
                 yield Problem("stray", entry.name, "is no file of the run, but readers of the folder take it for one")
             elif marker_name(int(found[1])) not in markers:
-                yield Problem("no_marker", entry.name, "its chunk was not finished: a resumed run writes it again")
+                yield _unfinished(entry.name)
+            else:
+                parts[status].add(int(found[1]))
 
 
 def _against_manifest(document: dict[str, Any], tally: Tally) -> Iterator[Problem]:

@@ -52,12 +52,12 @@ class Part:
     table: pa.Table
 
 
-def read_part(sink: Folder, marker: Marker, status: str) -> Part | Problem | None:
-    """The chunk's file of one status; None where there is none and none should be."""
+def read_part(sink: Folder, marker: Marker, status: str, there: bool) -> Part | Problem | None:
+    """The chunk's file of one status, which is there or not; None where there is none and none should be."""
     name = part_name(status, marker.chunk)
     told = next((file for file in marker.files if file.name == name), None)
     if told is None:
-        return None
+        return Problem("stray", name, "is not in its chunk's marker: a resumed run removes it") if there else None
     try:
         data = sink.read(name)
     except FileNotFoundError:

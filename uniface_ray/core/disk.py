@@ -35,26 +35,33 @@ class Disk:
         A hard link is atomic on NFS too. Where there are none (FAT, some network drives), two processes that create
         the same file within milliseconds may both succeed.
         """
-        with _temporary(path, data) as temporary:
-            try:
-                os.link(temporary, path)
-            except FileExistsError:
-                return self.read(path) == data
-            except OSError as error:
-                if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK):
-                    raise
-                if os.path.exists(path):
-                    return self.read(path) == data
-                os.replace(temporary, path)
-        return True
+        return _created(path, data) or self.read(path) == data
 
     def version(self, path: str) -> str | None:
-        """None where there is no such file. Whoever must not lose a race holds `locked` over look and write."""
-        return "" if os.path.exists(path) else None
+        """What changes with every write of a file; None where there is none."""
+        try:
+            status = os.stat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return f"{status.st_ino}-{status.st_mtime_ns}-{status.st_size}"
 
-    def write_over(self, path: str, data: bytes, version: str | None) -> bool:
-        """Write: see `version`."""
+    def write_over(self, path: str, data: bytes, version: str | None) -> str | None:
+        """Write where the file is still as it was at `version`: its new version, or None where it is not.
+
+        Look and write are two steps: whoever must not lose a race holds `locked` over them.
+        """
+        if version is None:
+            return self.version(path) if _created(path, data) else None
+        if self.version(path) != version:
+            return None
         self.write(path, data)
+        return self.version(path)
+
+    def remove(self, path: str, version: str) -> bool:
+        """Delete, likewise; False where the file is not as it was."""
+        if self.version(path) != version:
+            return False
+        self.delete(path)
         return True
 
     @contextmanager
@@ -129,6 +136,22 @@ def _walk(path: str, inside: str, recursive: bool, seen: set[tuple[int, int]]) -
             continue
         if stat.S_ISREG(file.st_mode) or stat.S_ISLNK(file.st_mode):
             yield inside + name, file.st_size if stat.S_ISREG(file.st_mode) else 0, file.st_mtime
+
+
+def _created(path: str, data: bytes) -> bool:
+    """Put a file in place; False where there is one."""
+    with _temporary(path, data) as temporary:
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK):
+                raise
+            if os.path.exists(path):
+                return False
+            os.replace(temporary, path)
+    return True
 
 
 @contextmanager

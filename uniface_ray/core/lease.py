@@ -2,6 +2,7 @@
 
     lease/00000003.json   made by the third run, which rewrites it while it lives
     lease/lock            on a disk: held by a write while it looks and writes, and by who takes over
+    lease/lock-00 ...     likewise: held by a write alone, against writes of the same file
 
 A run takes a sink by creating the file of the next number, which only one of several can (`Folder.create`). That
 number is its token. Whoever finds a file with a higher number than its own has lost the sink: `Fenced` looks before

@@ -12,7 +12,7 @@ from pyarrow import fs
 
 from uniface_ray.core.config import StorageConfig
 from uniface_ray.core.errors import UserError
-from uniface_ray.core.s3_conditional import put_if, version_of
+from uniface_ray.core.s3_conditional import delete_if, put_if, version_of
 from uniface_ray.core.s3_listing import list_objects
 
 
@@ -37,15 +37,19 @@ class Bucket:
 
     def create(self, path: str, data: bytes) -> bool:
         """The same, only where there is no object yet; False where there is one of other content."""
-        return self.write_over(path, data, None) or self.read(path) == data
+        return self.write_over(path, data, None) is not None or self.read(path) == data
 
     def version(self, path: str) -> str | None:
         """What changes with an object's content (its ETag); None where there is no object."""
         return version_of(self.storage, self.endpoint, self.region, path)
 
-    def write_over(self, path: str, data: bytes, version: str | None) -> bool:
-        """Write where the object is still as it was at `version`; False where it is not."""
+    def write_over(self, path: str, data: bytes, version: str | None) -> str | None:
+        """Write where the object is still as it was at `version`: its new version, or None where it is not."""
         return put_if(self.storage, self.endpoint, self.region, path, data, version)
+
+    def remove(self, path: str, version: str) -> bool:
+        """Delete, likewise; False where the object is not as it was."""
+        return delete_if(self.storage, self.endpoint, self.region, path, version)
 
     def size(self, path: str) -> int | None:
         """Bytes of an object; None where there is none."""

@@ -1,7 +1,7 @@
 """Conditional writes of S3: only where the object is as it was, or not there. pyarrow's client has none.
 
 AWS has them since 2024, and so have SeaweedFS, MinIO and Ceph; `Folder.make_writable` finds a server that ignores the
-condition.
+condition. Conditional deletes are younger (AWS: 2025); a server that does not know them deletes whatever is there.
 """
 
 from uniface_ray.core.config import StorageConfig
@@ -28,7 +28,7 @@ def version_of(storage: StorageConfig, endpoint: str | None, region: str | None,
 
 def put_if(
     storage: StorageConfig, endpoint: str | None, region: str | None, path: str, data: bytes, version: str | None
-) -> bool:
+) -> str | None:
     """One PUT of up to 5 GB.
 
     Args:
@@ -40,7 +40,7 @@ def put_if(
         version: the ETag that it must have; None: it must not be there.
 
     Returns:
-        False where the condition does not hold.
+        The new ETag; None where the condition does not hold.
 
     Raises:
         OSError: no answer, or a refusal.
@@ -53,13 +53,33 @@ def put_if(
     with worded(f"writing {path}"):
         for attempt in range(_TRIES):
             try:
-                client.put_object(Bucket=bucket, Key=key, Body=data, **condition)
+                return str(client.put_object(Bucket=bucket, Key=key, Body=data, **condition)["ETag"])
             except ClientError as error:
                 # 404: it had this version, and is gone.
                 if status_of(error) == _NO or (version and status_of(error) == 404):
-                    return False
+                    return None
                 if status_of(error) != _AGAIN or attempt == _TRIES - 1:
                     raise
-            else:
-                return True
     raise AssertionError
+
+
+def delete_if(storage: StorageConfig, endpoint: str | None, region: str | None, path: str, version: str) -> bool:
+    """One DELETE, where the object still has the ETag `version`.
+
+    Returns:
+        False where it has another, or is gone.
+
+    Raises:
+        OSError: no answer, or a refusal.
+    """
+    from botocore.exceptions import ClientError
+
+    bucket, _, key = path.partition("/")
+    with worded(f"deleting {path}"):
+        try:
+            open_client(storage, endpoint, region).delete_object(Bucket=bucket, Key=key, IfMatch=version)
+        except ClientError as error:
+            if status_of(error) in (_NO, _AGAIN, 404):
+                return False
+            raise
+    return True
