@@ -39,6 +39,16 @@ def _batch(command: str, overrides: Sequence[str]) -> int:
     return run(config).exit_code
 
 
+def _train(overrides: Sequence[str]) -> int:
+    from uniface_ray.core.compose import compose
+    from uniface_ray.core.train_config import TrainConfig
+
+    config = compose("train", overrides, TrainConfig)
+    from uniface_ray.train.driver import run
+
+    return run(config).exit_code
+
+
 def _status(overrides: Sequence[str]) -> int:
     from uniface_ray.core.compose import compose
     from uniface_ray.core.sink_config import StatusConfig
@@ -179,6 +189,19 @@ COMMANDS = {
             ),
         ),
         partial(_batch, "tokenize"),
+    ),
+    "train": Command(
+        "a model fine-tuned on what `uniface tokenize` has made",
+        (
+            ("data.path=out/tokens sink.path=out/run", "uniface-tiny, on this machine"),
+            (
+                "data.path=s3://bucket/tokens/ sink.path=s3://bucket/run/ model.path=s3://bucket/mine/ "
+                "model.name=mine stages=experts-first parallel.workers=8",
+                "a model of your own on eight GPUs of a cluster, its experts first",
+            ),
+            ("data.path=out/tokens sink.path=out/lora lora.rank=16", "low-rank adapters only"),
+        ),
+        _train,
     ),
     "status": Command(
         "how a run is, asked of its sink from any machine: counts, pace, time left, who runs it",

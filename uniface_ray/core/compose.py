@@ -27,6 +27,7 @@ from uniface_ray.core.settings import Settings
 from uniface_ray.core.task_config import TASK_CONFIGS
 
 _MISSING = {
+    "data.path": "say what to train on, as in data.path=out/tokens (uniface tokenize makes it)",
     "source.path": "say what to read, as in source.path=s3://bucket/faces/ (or try source=demo)",
     "sink.path": "say where to write, as in sink.path=out/captions or sink.path=s3://bucket/captions/",
 }

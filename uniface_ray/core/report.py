@@ -12,7 +12,7 @@ from uniface_ray.core.report_charts import rate_chart, rows_chart, words_chart
 from uniface_ray.core.report_data import RejectSample, Report, Sample
 
 _FILES_SHOWN = 50
-_CSS = Path(__file__).with_name("report.css")
+CSS = Path(__file__).with_name("report.css")
 
 
 def render(report: Report) -> str:
@@ -22,7 +22,7 @@ def render(report: Report) -> str:
         el("meta", charset="utf-8"),
         el("meta", name="viewport", content="width=device-width, initial-scale=1"),
         el("title", f"{report.title} · {report.state}"),
-        el("style", _CSS.read_text(encoding="utf-8")),
+        el("style", CSS.read_text(encoding="utf-8")),
     )
     sections = [_results(report), _rejects(report), _charts(report), _details(report)]
     main = el("main", _numbers(report), *sections, id="main")

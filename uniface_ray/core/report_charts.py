@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from xml.etree.ElementTree import Element
 
@@ -46,6 +47,33 @@ def rate_chart(timeline: Sequence[Point]) -> Element:
         label = f"{start:,.0f} to {end:,.0f} s: {rate:,.1f} rows/s"
         plot.append(_bar(x(start), x(end), y(rate), y(0), label))
     return _titled(plot, f"Rows per second over time: at most {max(rates):,.1f}")
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """A line of a chart: its name, and points (x, y) in order of x."""
+
+    name: str
+    points: list[tuple[float, float]]
+
+
+def curves_chart(title: str, curves: Sequence[Curve], x_label: str) -> Element:
+    """One to three lines over the same x; those without points are left out, one at least has two."""
+    shown = [curve for curve in curves if curve.points]
+    end = max(curve.points[-1][0] for curve in shown)
+    values = [y for curve in shown for _, y in curve.points]
+    x, y, plot = _frame(0, end, max(values), shown[0].name, x_label, whole=False)
+    for tick in _ticks(0, end, 7, whole=True):
+        plot.append(el("text", f"{tick:g}", x=x(tick), y=HEIGHT - 24.0, class_="tick middle"))
+    for number, curve in enumerate(shown):
+        points = curve.points[:: math.ceil(len(curve.points) / _MOST_POINTS)]
+        line = " ".join(f"{x(at):.1f},{y(value):.1f}" for at, value in [*points, curve.points[-1]])
+        plot.append(el("polyline", points=line, class_=f"line curve-{number}"))
+        if number:
+            at, value = curve.points[-1]
+            plot.append(el("text", curve.name, x=x(at), y=y(value) - 6, class_=f"label end curve-{number}"))
+    lasts = ", ".join(f"{curve.name} {curve.points[-1][1]:.4g}" for curve in shown)
+    return _titled(plot, f"{title} by {x_label}, at the end: {lasts}")
 
 
 def words_chart(answer_words: dict[int, int]) -> Element:

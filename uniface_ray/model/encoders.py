@@ -78,15 +78,13 @@ class Encoders(nn.Module):
         super().__init__()
         experts = config.sequence_experts
         width = experts.resampler_width
-        sizes: dict[str, tuple[int, int]] = {}
+        sizes = features_of(config)
         if "semantic" in experts.feature_experts:
             self.semantic = SemanticEncoder(
                 config.semantic_config, experts.semantic_layer, experts.semantic_mean, experts.semantic_std
             )
-            sizes["semantic"] = semantic_features(config.semantic_config)
         if "identity" in experts.feature_experts:
             self.identity = IdentityEncoder(config)
-            sizes["identity"] = config.identity_config.features
         if "noise" in experts.feature_experts:
             self.noise = MaskRatioFeatures(width)
             sizes["noise"] = (1, width)
@@ -120,6 +118,17 @@ def semantic_features(config: PreTrainedConfig) -> tuple[int, int]:
     return (config.image_size // config.patch_size) ** 2, config.hidden_size
 
 
+def features_of(config: UniFaceConfig) -> dict[str, tuple[int, int]]:
+    """Number and width of what each encoder of a model sees of an image, by its name."""
+    used = () if config.sequence_experts is None else config.sequence_experts.feature_experts
+    sizes = {}
+    if "semantic" in used:
+        sizes["semantic"] = semantic_features(config.semantic_config)
+    if "identity" in used:
+        sizes["identity"] = config.identity_config.features
+    return sizes
+
+
 def resized(pixel_values: Tensor, size: int) -> Tensor:
     """(B, 3, H, W) in -1..1 -> float32 (B, 3, size, size), bicubic and antialiased."""
     pixels = pixel_values.float()
@@ -128,4 +137,4 @@ def resized(pixel_values: Tensor, size: int) -> Tensor:
     return F.interpolate(pixels, size=(size, size), mode="bicubic", antialias=True).clamp(-1, 1)
 
 
-__all__ = ["ENCODERS", "Encoders", "IdentityEncoder", "SemanticEncoder", "semantic_features"]
+__all__ = ["ENCODERS", "Encoders", "IdentityEncoder", "SemanticEncoder", "features_of", "semantic_features"]

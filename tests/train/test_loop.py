@@ -1,0 +1,177 @@
+"""The training loop in this process: what it learns, and that it goes on as if nothing had been."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.model.toys import toy_config
+from tests.train.tokens import run_alone, save_toy, settings
+from uniface_ray.core.config import StorageConfig
+from uniface_ray.core.errors import StoppedError
+from uniface_ray.core.storage import Folder
+from uniface_ray.engine.protocol import Ask, Text
+from uniface_ray.engine.uniface import UniFaceEngine
+from uniface_ray.train.hooks import Hooks, NotFiniteError, Outcome
+from uniface_ray.train.journal import read_records
+
+# Two stages, an average, and accumulation: all that a checkpoint has to carry.
+ALL = ["stages=experts-first", "stages.steps=[3,4]", "optimizer.ema=0.5", "parallel.accumulation=2"]
+
+
+@pytest.fixture(scope="module")
+def dropping(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model with dropout, so that random numbers count."""
+    config = toy_config(max_text_length=24)
+    config.backbone_config.resid_pdrop = 0.1
+    return save_toy(tmp_path_factory.mktemp("dropping"), config)
+
+
+def curve(sink: Path, *names: str) -> list[tuple[Any, ...]]:
+    """Step and losses of every record."""
+    records = read_records(Folder(str(sink), StorageConfig()))
+    timeless = [{k: v for k, v in one.items() if "/" in k or k in ("step", "gradient_norm")} for one in records]
+    return [tuple(one.items()) for one in timeless]
+
+
+def weights(sink: Path) -> dict[str, torch.Tensor]:
+    found: dict[str, torch.Tensor] = load_file(sink / "model" / "model.safetensors")
+    return found
+
+
+class Stop(Hooks):
+    """Asks to stop before the step after `step`."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__()
+        self.step = step
+        self.asked = -1
+        self.stopping = self._count
+
+    def _count(self) -> bool:
+        self.asked += 1
+        return self.asked == self.step
+
+
+class CrashError(Exception):
+    """Stands for anything that ends the process."""
+
+
+@pytest.fixture(scope="module")
+def unbroken(tokens: Path, dropping: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    sink = tmp_path_factory.mktemp("unbroken")
+    assert run_alone(settings(tokens, dropping, sink, *ALL)) == Outcome("done", 7)
+    return sink
+
+
+@pytest.mark.parametrize("step", [3, 6])
+def test_a_stopped_run_goes_on_as_if_it_had_not_been(
+    unbroken: Path, tokens: Path, dropping: Path, tmp_path: Path, step: int
+) -> None:
+    config = settings(tokens, dropping, tmp_path, *ALL)
+    assert run_alone(config, Stop(step)) == Outcome("interrupted", step)
+    assert run_alone(config) == Outcome("done", 7)
+    assert curve(tmp_path) == curve(unbroken)
+    assert len(curve(tmp_path)) == 7 + 3
+    for name, value in weights(unbroken).items():
+        assert torch.equal(weights(tmp_path)[name], value), name
+
+
+def test_a_killed_run_goes_on_from_its_last_checkpoint(
+    unbroken: Path, tokens: Path, dropping: Path, tmp_path: Path
+) -> None:
+    def crash(record: dict[str, Any]) -> None:
+        if record["step"] == 6:
+            raise CrashError
+
+    config = settings(tokens, dropping, tmp_path, *ALL)
+    with pytest.raises(CrashError):
+        run_alone(config, Hooks(tell=crash))
+    begun: list[int] = []
+    assert run_alone(config, Hooks(tell=lambda record: begun.append(record["step"]))) == Outcome("done", 7)
+    assert begun[0] == 5  # the checkpoint was of step 4
+    assert curve(tmp_path) == curve(unbroken)
+    assert all(torch.equal(weights(tmp_path)[name], value) for name, value in weights(unbroken).items())
+
+
+def test_stages_train_what_they_say(unbroken: Path, dropping: Path, tokens: Path, tmp_path: Path) -> None:
+    before, after = load_file(dropping / "model.safetensors"), weights(unbroken)
+    changed = {name for name, value in after.items() if not torch.equal(value, before[name])}
+    assert not any(name.startswith(("magvit.", "encoders.semantic", "encoders.identity")) for name in changed)
+    assert {"showo.lm_head.weight", "showo.model.layers.0.mlp.routed.up_proj", "encoders.noise.mlp.0.weight"} < changed
+
+    run_alone(settings(tokens, dropping, tmp_path, "stages.trained=experts", "stages.steps=1", "optimizer.ema=0"))
+    changed = {name for name, value in weights(tmp_path).items() if not torch.equal(value, before[name])}
+    assert changed
+    assert all(".mlp." in name or "sequence_experts" in name or "encoders." in name for name in changed)
+
+
+def test_what_is_written_is_a_model_for_every_command(unbroken: Path) -> None:
+    engine = UniFaceEngine(unbroken / "model", threads=1)
+    pixels = torch.zeros(3, 32, 32, dtype=torch.uint8).numpy()
+    (answer,) = engine.run([Ask(pixels, "Is this a man?", 4)])
+    assert isinstance(answer, Text)
+
+
+def test_it_learns(tokens: Path, toy: Path, tmp_path: Path) -> None:
+    words = ["stages.steps=30", "stages.draw=0", "validation.every_steps=30", "checkpoint.every_steps=30"]
+    run_alone(settings(tokens, toy, tmp_path, *words))
+    text = [dict(one)["loss/text"] for one in curve(tmp_path) if "loss/text" in dict(one)]
+    assert text[-1] < 0.6 * text[0]
+
+
+@pytest.mark.parametrize("words", [["parallel.accumulation=3"], ["parallel.gradient_checkpointing=true"]])
+def test_saving_memory_changes_nothing(tokens: Path, tmp_path: Path, words: list[str]) -> None:
+    config = toy_config(token_experts=None, sequence_experts=None, max_text_length=24)
+    dense = save_toy(tmp_path / "dense", config)  # the balance of experts is one of parts
+    curves = []
+    for name, more in (("plain", []), ("saving", words)):
+        run_alone(settings(tokens, dense, tmp_path / name, "stages.steps=3", *more))
+        curves.append([value for record in curve(tmp_path / name) for value in dict(record).values()])
+    torch.testing.assert_close(torch.tensor(curves[0]), torch.tensor(curves[1]), rtol=1e-4, atol=1e-5)
+
+
+def test_adapters_learn_and_are_merged(tokens: Path, toy: Path, tmp_path: Path) -> None:
+    words = ["lora.rank=4", "lora.targets=[q_proj,dense]", "lora.experts=true", "stages.steps=4"]
+    config = settings(tokens, toy, tmp_path, *words)
+    assert run_alone(config, Stop(3)).state == "interrupted"
+    assert run_alone(config).state == "done"
+    before, after = load_file(toy / "model.safetensors"), weights(tmp_path)
+    assert before.keys() == after.keys()
+    changed = {name for name, value in after.items() if not torch.equal(value, before[name])}
+    assert {name.rpartition("layers.0.")[2] for name in changed if "layers.0." in name} == {
+        "self_attn.q_proj.weight",
+        "self_attn.dense.weight",
+        "mlp.routed.up_proj",
+        "mlp.routed.down_proj",
+    }
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_checkpoint(
+    tokens: Path, toy: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(NotFiniteError, match=r"in step 2 \(stage 0, .*rate 9.4e\+34\) the losses total, .*rows"):
+        run_alone(settings(tokens, toy, tmp_path, "stages.learning_rate=1e35", "stages.warmup_steps=0"))
+    assert not (tmp_path / "model").exists()
+    sound = settings(tokens, toy, tmp_path / "sound", "stages.warmup_steps=4")
+    run_alone(sound, Stop(2))
+    with pytest.raises(NotFiniteError, match=r"the checkpoint of step 2 is good: lower stages.learning_rate"):
+        run_alone(settings(tokens, toy, tmp_path / "sound", "stages.learning_rate=1e35"))
+    assert run_alone(sound) == Outcome("done", 6)
+
+
+def test_a_sink_that_cannot_be_written_stops_the_run(tokens: Path, toy: Path, tmp_path: Path) -> None:
+    config = settings(tokens, toy, tmp_path)
+
+    def block(record: dict[str, Any]) -> None:
+        if record["step"] == 3 and "loss/total" in record:
+            (tmp_path / "checkpoints").rename(tmp_path / "kept")
+            (tmp_path / "checkpoints").write_text("a file where a folder should be")
+
+    with pytest.raises(StoppedError, match=r"cannot be written any more .*the last is of step 2: once it can"):
+        run_alone(config, Hooks(tell=block))
+    (tmp_path / "checkpoints").unlink()
+    (tmp_path / "kept").rename(tmp_path / "checkpoints")
+    assert run_alone(config) == Outcome("done", 6)

@@ -1,0 +1,35 @@
+"""What surrounds the training loop, and how it ends."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from uniface_ray.core.errors import StoppedError
+
+
+@dataclass(slots=True)
+class Hooks:
+    """Who stops the loop, and who hears of it.
+
+    Attributes:
+        stopping: whether to save and end; each worker is asked before every step, and one yes is enough.
+        leaving: whether to save after this step, because the machine is about to go; every worker says the same.
+        tell: hears each record of the journal, on the first worker.
+    """
+
+    stopping: Callable[[], bool] = lambda: False
+    leaving: Callable[[int], bool] = lambda step: False
+    tell: Callable[[dict[str, Any]], None] = lambda record: None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a run ended, after `step` steps; `message` says why where it is stopped."""
+
+    state: Literal["done", "interrupted", "stopped"]
+    step: int
+    message: str = ""
+
+
+class NotFiniteError(StoppedError):
+    """A loss or a gradient is no number any more."""

@@ -1,0 +1,70 @@
+"""A training from its newest checkpoint to its end, as one worker runs it. It knows nothing of Ray."""
+
+from contextlib import suppress
+from dataclasses import replace
+
+from uniface_ray.core.errors import UniFaceError
+from uniface_ray.core.storage import Folder
+from uniface_ray.core.train_config import TrainConfig
+from uniface_ray.train.base import Base
+from uniface_ray.train.checkpoint import Checkpoints, State
+from uniface_ray.train.export import export
+from uniface_ray.train.hooks import Hooks, Outcome
+from uniface_ray.train.journal import Journal
+from uniface_ray.train.lora import adapt
+from uniface_ray.train.mixture import Mixture
+from uniface_ray.train.parallel import World
+from uniface_ray.train.shards import Shards
+from uniface_ray.train.stage import StageRun
+from uniface_ray.train.validation import Validation
+
+
+def train(config: TrainConfig, base: Base, world: World, sink: Folder, hooks: Hooks | None = None) -> Outcome:
+    """Train, and write the model; called by every worker.
+
+    Args:
+        config: of the run.
+        base: the model that it begins with.
+        world: all workers.
+        sink: of the run; read and written by the first worker only.
+        hooks: what surrounds the loop.
+
+    Raises:
+        UserError: data or settings that do not fit the model.
+        NotFiniteError: a loss is no number.
+        StoppedError: the storage failed; the same call goes on from the last checkpoint.
+    """
+    hooks = hooks or Hooks()
+    shards = Shards(config.data.path, config.storage, base.config, config.data.held_out)
+    shards.check()
+    checkpoints = Checkpoints(sink, config.checkpoint.keep, config.checkpoint.best)
+    state = _shared(world, checkpoints.load() if world.is_first else None) or State(0, 0, {})
+    journal = Journal(sink, config, state.step) if world.is_first else None
+    validation = Validation(config, shards, base.processor, world)
+    mixture = Mixture(config, shards, base.processor, world.rank, world.size)
+    try:
+        for stage in config.stages.each():
+            if state.step >= stage.end:
+                continue
+            model = base.model()
+            adapt(model, config.lora, config.run.seed)
+            state = StageRun(config, stage, model, state, world, mixture, validation, checkpoints, journal, hooks).run()
+            if state.step < stage.end:
+                checkpoints.check()
+                return Outcome("interrupted", state.step)
+        checkpoints.check()
+        if journal:
+            journal.flush()
+            export(base, config, state.tensors["weights"] | state.tensors["ema"], sink)
+        return Outcome("done", state.step)
+    finally:
+        checkpoints.wait()
+        if journal:
+            with suppress(OSError, UniFaceError):
+                journal.flush()
+
+
+def _shared(world: World, state: State | None) -> State | None:
+    """What the first worker has read, without its tensors on the others."""
+    light = world.told(state and replace(state, tensors={}))
+    return state if world.is_first else light

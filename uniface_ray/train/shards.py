@@ -1,0 +1,158 @@
+"""The files that training reads: parquet as `uniface tokenize` writes it."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from uniface_ray.core.config import StorageConfig
+from uniface_ray.core.errors import StoppedError, UserError
+from uniface_ray.core.storage import Folder
+from uniface_ray.core.storage_errors import explain, is_storage_failure
+from uniface_ray.model.configuration import UniFaceConfig
+from uniface_ray.model.encoders import features_of
+
+_OK = "data/status=ok"
+_TEXTS = pa.list_(pa.string())
+_NEEDED = {
+    "row_id": pa.int64(),
+    "codes": pa.list_(pa.int32()),
+    "captions": _TEXTS,
+    "questions": _TEXTS,
+    "answers": _TEXTS,
+}
+_HELD_OUT_OF = 10_000
+
+
+@dataclass(frozen=True)
+class Shards:
+    """The parquet files of one folder, for one model.
+
+    Attributes:
+        path: see `TrainDataConfig`.
+        storage: how to reach S3.
+        config: of the model that is trained.
+        held_out: share of rows that is kept apart.
+    """
+
+    path: str
+    storage: StorageConfig
+    config: UniFaceConfig
+    held_out: float
+
+    @cached_property
+    def folder(self) -> Folder:
+        """Where the files are: of a sink, its rows that worked."""
+        folder = Folder(self.path, self.storage)
+        sink = Folder(f"{folder.uri}/{_OK}", self.storage)
+        return sink if any(entry.name.endswith(".parquet") for entry in sink.walk(recursive=False)) else folder
+
+    @cached_property
+    def names(self) -> list[str]:
+        """The files, sorted.
+
+        Raises:
+            UserError: there are none, or the storage gives no answer.
+        """
+        try:
+            self.folder.check("data.path")
+            names = [entry.name for entry in self.folder.list() if entry.name.endswith(".parquet")]
+        except OSError as error:
+            raise explain(error, "data.path", self.folder.uri) from error
+        if not names:
+            raise UserError(
+                f"data.path is {self.path!r}, where there is no parquet file: give the sink of `uniface tokenize`, or "
+                "run it first"
+            )
+        return names
+
+    def check(self) -> None:
+        """Look at the first file.
+
+        Raises:
+            UserError: no files, wrong columns, codes or features of another model.
+        """
+        self.table(self.names[0], held_out=None).slice(0, 1)
+
+    def table(self, name: str, held_out: bool | None = False, features: bool = True) -> pa.Table:
+        """Rows of a file with the columns that training knows.
+
+        Args:
+            name: of the file.
+            features: also those of the encoders, or pixels.
+            held_out: the rows that are kept apart, or those that are not; None for all.
+
+        Raises:
+            UserError: wrong columns, codes or features of another model, no parquet.
+            StoppedError: the storage failed.
+        """
+        uri = f"{self.folder.uri}/{name}"
+        try:
+            with self.folder.open_input(name) as handle:
+                file = pq.ParquetFile(handle)
+                self._check_columns(file.schema_arrow, uri)
+                extras = self.extras if features else ()
+                known = [*_NEEDED, *(one for one in extras if one in file.schema_arrow.names)]
+                table = file.read(known)
+        except (OSError, pa.ArrowException) as error:
+            if is_storage_failure(error):
+                raise StoppedError(f"{uri} cannot be read ({error}): the same command goes on once it can") from error
+            raise UserError(
+                f"data.path has {uri}, which cannot be read as parquet ({error}): write it again"
+            ) from error
+        self._check_values(table, uri)
+        if held_out is None:
+            return table
+        apart = pa.array((table["row_id"].to_numpy() % _HELD_OUT_OF) < self.held_out * _HELD_OUT_OF)
+        return table.filter(apart if held_out else pc.invert(apart))
+
+    @property
+    def extras(self) -> dict[str, int]:
+        """Columns beside the needed ones, with their bytes a row where these are known: features of each encoder."""
+        sizes = {name: 2 * count * width for name, (count, width) in features_of(self.config).items()}
+        return {**sizes, "pixels": 0} if sizes else {}
+
+    def _check_columns(self, schema: pa.Schema, uri: str) -> None:
+        wrong = [
+            f"{name} ({kind})"
+            for name, kind in _NEEDED.items()
+            if name not in schema.names or not _alike(schema.field(name).type, kind)
+        ]
+        features = [name for name in self.extras if name != "pixels"]
+        if features and "pixels" not in schema.names and not set(features) <= set(schema.names):
+            wrong += [f"{name} (binary)" for name in features if name not in schema.names]
+        if wrong:
+            there = ", ".join(f"{field.name} ({field.type})" for field in schema)
+            raise UserError(
+                f"data.path has {uri}, which lacks {', '.join(wrong)}; its columns are: {there}. Make it with "
+                "`uniface tokenize` and the model that is to be trained"
+            )
+
+    def _check_values(self, table: pa.Table, uri: str) -> None:
+        """Only the first row's, and the largest code: files are written by one model."""
+        count, size = self.config.num_image_tokens, self.config.codebook_size
+        lengths = set(pc.list_value_length(table["codes"]).to_pylist()) - {count}
+        most = pc.max(pc.list_flatten(table["codes"])).as_py()
+        if lengths or (most or 0) >= size:
+            raise UserError(
+                f"data.path has {uri}, with images of {sorted(lengths) or count} codes up to {most}, but this model "
+                f"has {count} codes below {size}: tokenize the images with the model that is to be trained"
+            )
+        for name, bytes_of in self.extras.items():
+            if bytes_of and name in table.column_names and set(pc.binary_length(table[name]).to_pylist()) - {bytes_of}:
+                raise UserError(
+                    f"data.path has {uri}, whose {name} features are not of {bytes_of:,} bytes, as this model's are: "
+                    "tokenize the images with the model that is to be trained"
+                )
+
+
+def _alike(found: pa.DataType, wanted: pa.DataType) -> bool:
+    """Lists and texts of any width are alike."""
+    if pa.types.is_list(wanted):
+        is_list = pa.types.is_list(found) or pa.types.is_large_list(found) or pa.types.is_fixed_size_list(found)
+        return is_list and _alike(found.value_type, wanted.value_type)
+    if pa.types.is_string(wanted):
+        return bool(pa.types.is_string(found) or pa.types.is_large_string(found))
+    return bool(pa.types.is_integer(found))

@@ -1,0 +1,190 @@
+"""One stage of a run: its steps, and what is told, looked at and saved between them."""
+
+import time
+from dataclasses import replace
+from math import isfinite
+
+import torch
+
+from uniface_ray.core.errors import StoppedError
+from uniface_ray.core.stages_config import Stage
+from uniface_ray.core.train_config import TrainConfig
+from uniface_ray.model.modeling import UniFaceForConditionalGeneration
+from uniface_ray.train.batches import Counts
+from uniface_ray.train.checkpoint import Checkpoints, State
+from uniface_ray.train.ema import Average
+from uniface_ray.train.hooks import Hooks, NotFiniteError
+from uniface_ray.train.journal import Journal
+from uniface_ray.train.losses import LOSSES, Trainee
+from uniface_ray.train.meter import Meter, flops_per_token, memory_gb
+from uniface_ray.train.mixture import Ahead, Mixture, Share
+from uniface_ray.train.optimizer import build_optimizer, learning_rate, set_rate
+from uniface_ray.train.parallel import World, norm_of
+from uniface_ray.train.snapshot import Snapshot
+from uniface_ray.train.stream import KINDS, Place
+from uniface_ray.train.trained import freeze, learning, saved_names
+from uniface_ray.train.validation import Validation
+
+
+class StageRun:
+    """A stage with a model of its own, filled from the state that it begins with.
+
+    Args:
+        config: of the run.
+        stage: which.
+        model: new, with adapters where there are some.
+        state: of this stage, or the end of the one before.
+        world: all workers.
+        mixture: makes batches.
+        validation: looks at held-out rows.
+        checkpoints: of the run.
+        journal: of the run, on the first worker.
+        hooks: what surrounds the loop.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        stage: Stage,
+        model: UniFaceForConditionalGeneration,
+        state: State,
+        world: World,
+        mixture: Mixture,
+        validation: Validation,
+        checkpoints: Checkpoints,
+        journal: Journal | None,
+        hooks: Hooks,
+    ) -> None:
+        self.config, self.stage, self.model, self.world = config, stage, model, world
+        self.validation, self.checkpoints, self.journal, self.hooks = validation, checkpoints, journal, hooks
+        names = saved_names(model, config.stages.each())
+        freeze(model, stage)
+        if config.parallel.gradient_checkpointing:
+            model.activation_checkpointing_enable({"use_reentrant": False})
+        self.flops = flops_per_token(model)
+        self.module = world.wrap(Trainee(model, config.loss))
+        self.optimizer = build_optimizer(model, config.optimizer, stage)
+        parameters = dict(model.named_parameters())
+        self.average = Average({name: parameters[name] for name in names}, config.optimizer.ema)
+        self.snapshot = Snapshot(world, model, self.optimizer, self.average, names)
+        if state.step:
+            self.snapshot.fill(state, moments=state.stage == stage.number)
+        self.state = replace(state, stage=stage.number, tensors={}, score=None)
+        self.meter = Meter(state.facts)
+        places = {kind: Place(**state.places[kind]) for kind in KINDS if kind in state.places}
+        self.shares = Ahead(mixture.shares(stage, places))
+        self.norm = 0.0
+        learning(model)
+
+    def run(self) -> State:
+        """Go on to the end of the stage, or until somebody stops it; either way that state is saved.
+
+        Raises:
+            NotFiniteError: a loss or the gradients are no numbers.
+            StoppedError: a checkpoint could not be written.
+            UserError: see `Mixture.shares`.
+        """
+        run, looks, saves = self.config.run, self.config.validation, self.config.checkpoint
+        try:
+            while self.state.step < self.stage.end:
+                if self._must_stop():
+                    return self._save(None)
+                self._step(next(self.shares))
+                step, is_last = self.state.step, self.state.step == self.stage.end
+                began_s = time.monotonic()
+                if step % run.log_every_steps == 0 or is_last:
+                    self._log()
+                score = self._look() if step % looks.every_steps == 0 or is_last else None
+                if step % saves.every_steps == 0 or is_last or self.hooks.leaving(step):
+                    state = self._save(score)
+                self.meter.pause(time.monotonic() - began_s)
+            return state
+        finally:
+            self.shares.close()
+
+    def _must_stop(self) -> bool:
+        """Whether somebody asks for it; all workers hear of what one of them knows."""
+        stops, fails = self.world.sums([self.hooks.stopping(), self.checkpoints.error is not None])
+        if fails:
+            self.checkpoints.check()
+            raise StoppedError("the first worker could not write a checkpoint, and says why")
+        return stops > 0
+
+    def _step(self, share: Share) -> None:
+        world, step = self.world, self.state.step
+        # Seeded anew each step (it decides dropout), a resumed run goes as an unbroken one would have.
+        torch.manual_seed((self.config.run.seed * 1_000_003 + step) * 4096 + world.rank)
+        mine = sum((part.counts for part in share.parts), Counts(parts=0))
+        pace = [sum(part.tokens for part in share.parts), sum(part.cut for part in share.parts)]
+        *whole, tokens, cut = world.sums([mine.text, mine.masked, mine.images, mine.parts, *pace])
+        counts = Counts(*map(int, whole))
+        set_rate(self.optimizer, learning_rate(self.config.optimizer, self.stage, step))
+        self.optimizer.zero_grad()
+        sums = torch.zeros(len(LOSSES), device=world.device)
+        for number, part in enumerate(share.parts, 1):
+            with world.part(self.module, is_last=number == len(share.parts)):
+                with world.autocast():
+                    losses = self.module(part.to(world.device), counts)
+                (losses[0] * world.size).backward()  # gradients are averaged over workers, and losses add up
+            sums += losses.detach()
+        learns = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        self.norm = norm_of(learns, self.config.optimizer.clip_norm)
+        found = world.sums(sums.tolist())
+        if not all(map(isfinite, [self.norm, *found])):
+            raise self._not_finite(found, share)
+        self.optimizer.step()
+        self.average.update()
+        self.meter.add(found, tokens, cut)
+        self.state = replace(self.state, step=step + 1, places={k: p.to_dict() for k, p in share.places.items()})
+
+    def _not_finite(self, losses: list[float], share: Share) -> NotFiniteError:
+        step, saved = self.state.step, self.checkpoints.last
+        bad = [name for name, value in zip(LOSSES, losses, strict=True) if not isfinite(value)]
+        what = f"the losses {', '.join(bad)} are" if bad else "the gradients are"
+        rows = [str(row) for part in share.parts for row in part.row_ids]
+        return NotFiniteError(
+            f"in step {step + 1} (stage {self.stage.number}, learning rate "
+            f"{learning_rate(self.config.optimizer, self.stage, step):.2g}) {what} not finite; the rows were "
+            f"{', '.join(rows[:8])}{', ...' if len(rows) > 8 else ''}. Nothing of this step is kept"
+            + (f", and the checkpoint of step {saved} is good" if saved else "")
+            + ": lower stages.learning_rate or optimizer.clip_norm, and the same command goes on from there"
+        )
+
+    def _log(self) -> None:
+        line, config = self.meter.line(), self.config
+        if not self.journal:
+            return
+        record = {
+            "step": self.state.step,
+            "stage": self.stage.number,
+            **line,
+            "learning_rate": learning_rate(config.optimizer, self.stage, self.state.step - 1),
+            "gradient_norm": self.norm,
+            "memory_gb": memory_gb(self.world.device),
+        }
+        if config.run.peak_tflops:
+            peak = config.run.peak_tflops * 1e12 * self.world.size
+            record["flops_utilisation"] = self.flops * line["tokens_per_s"] / peak
+        self.journal.add(record)
+        self.hooks.tell(record)
+
+    def _look(self) -> float | None:
+        """At held-out rows; gives their loss, None where there are none."""
+        self.model.eval()
+        with self.average.in_place():
+            losses = self.validation.losses(self.module)
+            examples = self.validation.examples(self.module)
+        learning(self.model)
+        if self.journal:
+            record = {"step": self.state.step, **{f"held_out/{name}": value for name, value in losses.items()}}
+            self.journal.add(record)
+            self.hooks.tell(record)
+            self.journal.show(examples)
+        return losses.get("total")
+
+    def _save(self, score: float | None) -> State:
+        state = replace(self.state, tensors=self.snapshot.take(), facts=self.meter.to_dict(), score=score)
+        if self.journal:
+            self.journal.flush()
+            self.checkpoints.save(state)
+        return state

@@ -1,0 +1,141 @@
+"""A look at held-out rows: their losses, and what the model says and draws of some."""
+
+import io
+from dataclasses import dataclass
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from uniface_ray.core.records import seed_of
+from uniface_ray.core.train_config import TrainConfig
+from uniface_ray.model.decoding import greedy_text
+from uniface_ray.model.drawing import DrawRequest, draw
+from uniface_ray.model.features import ImageFeatures
+from uniface_ray.model.modeling import UniFaceForConditionalGeneration
+from uniface_ray.model.pixels import from_model_range, to_model_range
+from uniface_ray.model.processing import UniFaceProcessor
+from uniface_ray.model.prompts import CAPTION_QUESTION, understanding_ids
+from uniface_ray.model.unmasking import DrawSettings
+from uniface_ray.train.batches import Batch, Counts, collate
+from uniface_ray.train.losses import LOSSES
+from uniface_ray.train.parallel import World
+from uniface_ray.train.samples import SampleMaker, values_of
+from uniface_ray.train.shards import Shards
+from uniface_ray.train.stream import KINDS, held_out_rows
+
+_ROWS_AT_ONCE = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A held-out image, and what became of it.
+
+    Attributes:
+        row_id: of the data.
+        wanted: the data's caption.
+        said: the model's.
+        image: JPEG of the image as its codes have it.
+        drawn: JPEG of what the model draws from `wanted`.
+    """
+
+    row_id: int
+    wanted: str
+    said: str
+    image: bytes
+    drawn: bytes
+
+
+class Validation:
+    """Held-out rows, the same at every look.
+
+    Args:
+        config: of the run.
+        shards: where they are.
+        processor: of the model.
+        world: shares the rows.
+    """
+
+    def __init__(self, config: TrainConfig, shards: Shards, processor: UniFaceProcessor, world: World) -> None:
+        self._config, self._processor, self._world = config, processor, world
+        rows = {kind: held_out_rows(shards, kind, config.validation.rows) for kind in KINDS}
+        maker = SampleMaker(processor, config.data, config.run.seed)
+        self._batches: list[Batch] = []
+        for kind in KINDS:
+            samples = [maker.make(kind, number, row) for number, row in enumerate(rows[kind])]
+            # As many batches for every worker, though some be smaller: a sharded model needs all of them at a time.
+            size = min(_ROWS_AT_ONCE, max(1, len(samples) // world.size))
+            count = len(samples) // (size * world.size)
+            for number in range(count):
+                first = (number * world.size + world.rank) * size
+                self._batches.append(collate(processor.config, samples[first : first + size], config.loss.schedule))
+        self._samples = [values_of(row) for row in rows["caption"][: config.report.samples]]
+        self._maker = maker
+
+    @torch.no_grad()
+    def losses(self, module: nn.Module) -> dict[str, float]:
+        """Mean losses over the held-out rows by name, of all workers; none where there are no rows.
+
+        Args:
+            module: the trainee, wrapped or not.
+        """
+        mine = sum((batch.counts for batch in self._batches), Counts(parts=0))
+        whole = self._world.sums([mine.text, mine.masked, mine.images, mine.parts])
+        counts = Counts(*(int(number) for number in whole))
+        if not counts.parts:
+            return {}
+        total = [0.0] * len(LOSSES)
+        for batch in self._batches:
+            with self._world.autocast():
+                found = module(batch.to(self._world.device), counts)
+            total = [a + b for a, b in zip(total, found.tolist(), strict=True)]
+        return {name: value for name, value in zip(LOSSES, self._world.sums(total), strict=True) if name != "balance"}
+
+    @torch.no_grad()
+    def examples(self, module: nn.Module) -> list[Example]:
+        """What the model says and draws of some held-out images."""
+        if not self._samples:
+            return []
+        with self._world.autocast():
+            return [*module(None, call=self._examples)]
+
+    def _examples(self, model: UniFaceForConditionalGeneration) -> list[Example]:
+        config, settings = self._config.validation, self._processor.config
+        captions = [row["captions"][0] for row in self._samples]
+        codes = torch.tensor([row["codes"] for row in self._samples], device=model.device)
+        said = greedy_text(
+            model,
+            [understanding_ids(settings, self._processor.question_ids(CAPTION_QUESTION), one) for one in codes],
+            config.max_new_tokens,
+            settings.eos_token_id,
+            self._features(model),
+        )
+        how = DrawSettings(steps=config.steps, guidance=config.guidance)
+        seeds = [seed_of(self._config.run.seed, row["row_id"]) for row in self._samples]
+        wanted = [
+            DrawRequest(self._processor.text_ids(caption), seed, how)
+            for caption, seed in zip(captions, seeds, strict=True)
+        ]
+        pictures = _jpegs(model, codes), _jpegs(model, draw(model, wanted))
+        return [
+            Example(row["row_id"], caption, self._processor.answer_text(ids), image, drawn)
+            for row, caption, ids, image, drawn in zip(self._samples, captions, said, *pictures, strict=True)
+        ]
+
+    def _features(self, model: UniFaceForConditionalGeneration) -> ImageFeatures | None:
+        seen = [self._maker.seen(row) for row in self._samples]
+        stacked = {name: torch.stack([one[name] for one in seen]).to(model.device) for name in seen[0]}
+        if "pixels" in stacked:
+            return model.image_features(to_model_range(stacked["pixels"]))
+        return model.encoders.resampled(stacked) if stacked else None
+
+
+def _jpegs(model: UniFaceForConditionalGeneration, codes: Tensor) -> list[bytes]:
+    files = []
+    with torch.autocast(model.device.type, enabled=False):
+        pixels = from_model_range(model.decode_images(codes)).cpu().numpy()
+    for picture in pixels:
+        buffer = io.BytesIO()
+        Image.fromarray(picture.transpose(1, 2, 0)).save(buffer, "JPEG", quality=90)
+        files.append(buffer.getvalue())
+    return files
