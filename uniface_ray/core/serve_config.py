@@ -34,6 +34,7 @@ class ServeSettings(Settings):
         max_waiting: requests that wait for a free slot, of each replica; the next one is told 429 at once.
         timeout_s: seconds that a request may take, the waiting included.
         drain_s: seconds that requests under way have to end when a replica or the server stops.
+        health_s: seconds between two looks at a replica; three bad ones in a row, and it is replaced.
         image_share: share of a replica's time that drawing takes while answers are under way too.
         image_batch: images drawn at a time; fewer keep the step of an answer shorter.
         image_urls: allow image_url to be an https:// address, which the server fetches; else data: URLs only.
@@ -47,6 +48,7 @@ class ServeSettings(Settings):
     max_waiting: int = Field(default=64, ge=0)
     timeout_s: float = Field(default=300.0, gt=0)
     drain_s: float = Field(default=30.0, ge=0)
+    health_s: float = Field(default=5.0, gt=0)
     image_share: float = Field(default=0.5, gt=0, lt=1)
     image_batch: int = Field(default=4, ge=1)
     image_urls: bool = False

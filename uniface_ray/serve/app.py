@@ -7,6 +7,7 @@ from fastapi import FastAPI
 from uniface_ray.core.serve_config import ServeConfig
 from uniface_ray.core.version import __version__
 from uniface_ray.serve.chat import chat_router
+from uniface_ray.serve.draining import Draining, Presence
 from uniface_ray.serve.errors import add_handlers
 from uniface_ray.serve.guarding import closing, guard
 from uniface_ray.serve.images import images_router
@@ -35,6 +36,8 @@ def build_app(config: ServeConfig, models: Mapping[str, Served], gate: Gate | No
     app.state.models = Models(models)
     add_handlers(app)
     guard(app, config, gate)
+    app.state.presence = Presence(config.serve.drain_s)
+    app.add_middleware(Draining, state=app.state.presence)
     app.include_router(models_router())
     app.include_router(chat_router())
     app.include_router(images_router())

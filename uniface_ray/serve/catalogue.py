@@ -1,6 +1,6 @@
 """Which models a server has, checked before anybody waits for them, and the engine of each."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from uniface_ray.core.config import ModelConfig
@@ -59,12 +59,17 @@ def build_engine(config: ServeConfig, model: ModelConfig, device: str, dtype: st
 
 
 def build_loop(
-    config: ServeConfig, model: ModelConfig, device: str, dtype: str, threads: int | None = None
+    config: ServeConfig,
+    model: ModelConfig,
+    device: str,
+    dtype: str,
+    threads: int | None = None,
+    broken: Callable[[], None] = lambda: None,
 ) -> EngineLoop:
-    """A model at work."""
+    """A model at work; for `broken` see `EngineLoop`."""
     engine = build_engine(config, model, device, dtype, threads)
     images = min(config.serve.image_batch, config.engine.batch_size)
-    return EngineLoop(engine, config.engine.batch_size, images, config.serve.max_waiting)
+    return EngineLoop(engine, config.engine.batch_size, images, config.serve.max_waiting, broken)
 
 
 __all__ = ["Entry", "build_engine", "build_loop", "catalogue"]

@@ -8,7 +8,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 
 from uniface_ray.engine.protocol import Draw, Engine, Request
@@ -56,7 +56,14 @@ class _Call:
 class EngineLoop:
     """See `models.Served`. One engine, in one thread; its callers live in one event loop."""
 
-    def __init__(self, engine: Engine, answers: int, drawings: int, max_waiting: int) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        answers: int,
+        drawings: int,
+        max_waiting: int,
+        broken: Callable[[], None] = lambda: None,
+    ) -> None:
         """Start the thread.
 
         Args:
@@ -64,11 +71,13 @@ class EngineLoop:
             answers: slots for requests that are no drawings.
             drawings: slots for drawings.
             max_waiting: requests of a kind beyond its slots before the next one is refused.
+            broken: called in the thread when the engine has failed, after all who wait have been told.
         """
         self.image_size = engine.image_size
         self._engine = engine
         self._slots = {False: answers, True: drawings}
         self._max_waiting = max_waiting
+        self._when_broken = broken
         self._calls: dict[bool, int] = {False: 0, True: 0}
         self._pace_s = 0.0
         self._ended_at = time.monotonic()
@@ -169,6 +178,8 @@ class EngineLoop:
                 self._ended = True
                 left = [*calls.values(), *(call for call in self._inbox if call.number is None)]
             self._tell([(call, _gone()) for call in left])
+            if self._broken:
+                self._when_broken()
 
     def _take(self, calls: dict[int, _Call]) -> bool:
         """Submit what has come and cancel what is gone; wait while there is nothing to do. False at the end."""

@@ -1,0 +1,156 @@
+"""`uniface serve`: from settings to a server that runs until it is told to end."""
+
+import os
+import signal
+import socket
+import time
+from collections.abc import Sequence
+from types import FrameType
+
+from uniface_ray.cluster import Cluster, connect, joins_cluster
+from uniface_ray.core.errors import UniFaceError, UserError
+from uniface_ray.core.interrupts import interrupts
+from uniface_ray.core.serve_config import ServeConfig
+from uniface_ray.engine.device import local_gpus, resolve_device
+from uniface_ray.serve.catalogue import Entry, catalogue
+from uniface_ray.serve.keys import check_open, with_environment
+
+_APP = "uniface"
+_LEAST_CPUS = 4
+_LOOK_S = 0.2
+
+
+def run(config: ServeConfig) -> int:
+    """Serve until SIGINT or SIGTERM, then let what is under way end; SIGHUP takes newer weights.
+
+    Returns:
+        The exit code: 130 or 143.
+
+    Raises:
+        UserError: a mistake in the settings, found before Ray starts wherever it can be.
+        UniFaceError: a model does not load.
+    """
+    config = config.model_copy(update={"guard": with_environment(config.guard, os.environ)})
+    check_open(config.guard, config.serve.host)
+    entries = catalogue(config)
+    local = not joins_cluster(config.cluster)
+    if local:
+        _check_port(config.serve.host, config.serve.port)
+        resolve_device(config.engine, local_gpus())
+    with interrupts() as asked:
+        print("starting Ray", flush=True)
+        cluster = connect(config.cluster, _local_cpus(config, len(entries)))
+        asked.listen()  # once more: Ray takes SIGTERM for itself when it starts
+        _serve(config, entries, cluster)
+        asked.patient = True
+        reload = _Reload()
+        try:
+            names = ", ".join(entry.model.name for entry in entries)
+            print(f"{names} at http://{config.serve.host}:{config.serve.port}/ (Ctrl-C ends it)", flush=True)
+            while asked.number is None:
+                if reload.take():
+                    _reload(entries)
+                time.sleep(_LOOK_S)
+            print(f"ending; requests under way have {config.serve.drain_s:g} s", flush=True)
+            _end(cluster)
+        finally:
+            asked.patient = False
+        return 128 + asked.number
+
+
+class _Reload:
+    """Whether SIGHUP has come since the last look."""
+
+    def __init__(self) -> None:
+        self._asked = False
+        signal.signal(signal.SIGHUP, self._ask)
+
+    def _ask(self, number: int, _: FrameType | None) -> None:
+        self._asked = True
+
+    def take(self) -> bool:
+        """Look, and forget it."""
+        asked, self._asked = self._asked, False
+        return asked
+
+
+def _serve(config: ServeConfig, entries: Sequence[Entry], cluster: Cluster) -> None:
+    # Only now: importing it takes seconds, which a mistake in the settings should not cost.
+    from ray import serve
+
+    from uniface_ray.serve.deployment import build_application, replica_threads
+
+    device = "cuda" if config.engine.device == "cuda" else resolve_device(config.engine, cluster.gpus)
+    threads = replica_threads(config, len(entries), cluster.local)
+    http = {
+        "host": config.serve.host,
+        "port": config.serve.port,
+        "request_timeout_s": config.serve.timeout_s + config.serve.drain_s,
+    }
+    print(f"loading {', '.join(entry.model.path for entry in entries)} on {device}", flush=True)
+    try:
+        serve.start(http_options=http)
+        serve.run(build_application(config, entries, device, threads), name=_APP)
+    except RuntimeError as error:
+        raise UniFaceError(f"the server did not start: {error}") from error
+
+
+def _reload(entries: Sequence[Entry]) -> None:
+    """All replicas of all models take the weights that are there now; those that cannot be used are told."""
+    from ray import serve
+
+    for entry in entries:
+        name = entry.model.name
+        try:
+            versions = serve.get_deployment_handle(f"model-{name}", _APP).broadcast("reload").results()
+            print(f"{name}: {len(versions)} replicas with the weights {sorted(set(versions))[0][:12]}", flush=True)
+        except Exception as error:
+            print(f"{name}: the old weights stay at work: {getattr(error, 'cause', None) or error}", flush=True)
+
+
+def _end(cluster: Cluster) -> None:
+    """Doors first, so that whatever they have let in finds its model."""
+    import ray
+    from ray import serve
+
+    left = sum(serve.get_deployment_handle("door", _APP).broadcast("drain").results())
+    if left:
+        print(f"{left} requests did not end in time", flush=True)
+    if cluster.local:
+        serve.shutdown()
+    else:
+        serve.delete(_APP)
+    if cluster.ours:
+        ray.shutdown()
+
+
+def _check_port(host: str, port: int) -> None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+        except OSError as error:
+            raise UserError(
+                f"serve.host={host} serve.port={port} cannot be listened on: {error.strerror}. Give another "
+                f"port, as in serve.port={port + 1 if port < 65535 else port - 1}, or end what listens there"
+            ) from error
+
+
+def _local_cpus(config: ServeConfig, models: int) -> int:
+    """Logical CPUs of a Ray on this machine.
+
+    Raises:
+        UserError: `cluster.num_cpus` leaves no room for the replicas.
+    """
+    least, most = (round(count * config.engine.num_cpus * models + 0.5) for count in config.engine.replicas)
+    given = config.cluster.num_cpus
+    if given is not None and given < least:
+        raise UserError(
+            f"cluster.num_cpus is {given}, but {models} models with {config.engine.replicas[0]} replicas of "
+            f"engine.num_cpus={config.engine.num_cpus:g} need {least}: raise it, or lower the others"
+        )
+    return given or max(_LEAST_CPUS, os.cpu_count() or 1, most)
+
+
+__all__ = ["run"]

@@ -1,0 +1,186 @@
+"""The Ray shells: doors, which read requests and pictures, before replicas of each model; and both as an application.
+
+`serve deploy` builds `application` from the arguments of its YAML, which are the settings of `uniface serve`.
+"""
+
+import os
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from typing import Any
+
+import ray
+from fastapi import FastAPI
+from ray import serve
+from ray.serve import Application
+from ray.serve.config import AutoscalingConfig, BackpressureConfig
+from ray.serve.handle import DeploymentHandle
+from ray.serve.schema import LoggingConfig
+
+from uniface_ray.core.compose import compose
+from uniface_ray.core.config import ModelConfig
+from uniface_ray.core.serve_config import ServeConfig
+from uniface_ray.engine.device import resolve_device, resolve_dtype
+from uniface_ray.engine.protocol import Request
+from uniface_ray.serve.app import build_app
+from uniface_ray.serve.catalogue import Entry, catalogue
+from uniface_ray.serve.draining import drain
+from uniface_ray.serve.guarding import rule_of
+from uniface_ray.serve.keys import with_environment
+from uniface_ray.serve.models import News
+from uniface_ray.serve.remote_model import RemoteModel
+from uniface_ray.serve.replica import Replica
+from uniface_ray.serve.shared_limits import shared_gate
+
+# A door refuses by its own rules, told in OpenAI's shape; Serve's own limit lies far beyond.
+_DOOR_REQUESTS = 4096
+_TRIES = 3
+# Of requests for a replica's slots: more replicas when the mean is above it.
+_FULL = 0.8
+
+
+class ModelReplica:
+    """A replica of one model (see `replica.Replica`)."""
+
+    def __init__(self, config: ServeConfig, model: ModelConfig, device: str, dtype: str, threads: int | None) -> None:
+        # Requests of an engine that has failed are asked again elsewhere as soon as this process is gone.
+        self._replica = Replica(config, model, device, dtype, threads, broken=lambda: os._exit(1))
+
+    async def answer(self, request: Request) -> News:
+        """The outcome."""
+        async for news in self._replica.ask(request):
+            last = news
+        return last
+
+    async def watch(self, request: Request) -> AsyncGenerator[News]:
+        """What is known as it comes, and the outcome."""
+        async for news in self._replica.ask(request):
+            yield news
+
+    async def ready(self) -> bool:
+        """Whether it takes requests."""
+        return await self._replica.ready()
+
+    async def reload(self) -> str:
+        """Take the weights that are at the model's path now."""
+        return await self._replica.reload()
+
+    async def reconfigure(self, user_config: Mapping[str, str]) -> None:
+        """Take the weights at `path` of a newer deployment; `version` may be any word, to take what is there now."""
+        try:
+            await self._replica.reload(user_config.get("path"))
+        except Exception as error:  # Serve would stop the replica, which has weights that work
+            print(f"the old weights stay at work: {error}", flush=True)
+
+    def check_health(self) -> None:
+        """Serve replaces the replica when this raises."""
+        self._replica.check()
+
+
+@serve.ingress()
+class Door:
+    """A replica of what clients talk to (see `app.build_app`)."""
+
+    def __init__(self, config: ServeConfig, models: dict[str, DeploymentHandle], sizes: dict[str, int]) -> None:
+        waiting = config.serve.max_waiting
+        served = {name: RemoteModel(handle, sizes[name], waiting) for name, handle in models.items()}
+        self._app = build_app(config, served, shared_gate(rule_of(config)))
+
+    def __serve_build_asgi_app__(self) -> FastAPI:
+        return self._app
+
+    async def drain(self) -> int:
+        """Let nobody in any more, and wait for those who are; how many are left after `serve.drain_s`."""
+        return await drain(self._app)
+
+
+def build_application(config: ServeConfig, entries: Sequence[Entry], device: str, threads: int | None) -> Application:
+    """Doors before the models.
+
+    Args:
+        config: of the server, with all keys.
+        entries: the models.
+        device: torch device of the replicas.
+        threads: torch threads of one.
+    """
+    dtype = resolve_dtype(config.engine, device)
+    models = {
+        entry.model.name: _replicas(config, entry.model, device).bind(config, entry.model, device, dtype, threads)
+        for entry in entries
+    }
+    sizes = {entry.model.name: entry.checked.image_size for entry in entries}
+    doors = serve.deployment(Door).options(
+        name="door",
+        num_replicas=config.serve.doors,
+        ray_actor_options={"num_cpus": 0},
+        max_ongoing_requests=_DOOR_REQUESTS,
+        max_queued_requests=_DOOR_REQUESTS,
+        backpressure_config=BackpressureConfig(status_code=429, retry_after_s=1),
+        graceful_shutdown_timeout_s=config.serve.drain_s,
+        logging_config=LoggingConfig(enable_access_log=False),
+    )
+    return doors.bind(config, models, sizes)
+
+
+def _replicas(config: ServeConfig, model: ModelConfig, device: str) -> Any:
+    engine, settings = config.engine, config.serve
+    slots, room = engine.batch_size + settings.image_batch, 2 * settings.max_waiting
+    least, most = engine.replicas
+    gpus = engine.num_gpus if engine.num_gpus is not None else float(device != "cpu")
+    scaling = AutoscalingConfig(
+        min_replicas=least,
+        max_replicas=most,
+        target_ongoing_requests=max(1.0, _FULL * engine.batch_size),
+        upscale_delay_s=10,
+        downscale_delay_s=300,
+    )
+    return serve.deployment(ModelReplica).options(
+        name=f"model-{model.name}",
+        **({"num_replicas": least} if least == most else {"autoscaling_config": scaling}),
+        ray_actor_options={"num_cpus": engine.num_cpus, "num_gpus": gpus},
+        # The replica itself refuses what has no room, at once; a few more let health and readiness through.
+        max_ongoing_requests=slots + room + 8,
+        # They wait at a door while a lost replica is replaced.
+        max_queued_requests=slots + room,
+        user_config={"path": model.path},
+        health_check_period_s=settings.health_s,
+        health_check_timeout_s=settings.health_s * 3,
+        graceful_shutdown_timeout_s=settings.drain_s,
+        max_constructor_retry_count=_TRIES,
+        logging_config=LoggingConfig(enable_access_log=False),
+    )
+
+
+def replica_threads(config: ServeConfig, models: int, local: bool) -> int:
+    """Torch threads of one replica: as configured; on this machine alone its cores shared; else its share of a node."""
+    if config.engine.threads is not None:
+        return config.engine.threads
+    if local:
+        return max(1, (os.cpu_count() or 1) // (config.engine.replicas[1] * models))
+    return max(1, int(config.engine.num_cpus))
+
+
+def application(settings: dict[str, Any]) -> Application:
+    """What `serve deploy` asks for.
+
+    Args:
+        settings: of `uniface serve`, as in {"model.path": "s3://bucket/weights", "engine.replicas": [1, 4]}.
+
+    Raises:
+        UserError: as the command.
+    """
+    typed = [f"{name}={_typed(value)}" for name, value in settings.items()]
+    config = compose("serve", typed, ServeConfig)
+    config = config.model_copy(update={"guard": with_environment(config.guard, os.environ)})
+    entries = catalogue(config)
+    gpus = ray.cluster_resources().get("GPU", 0.0)
+    device = "cuda" if config.engine.device == "cuda" else resolve_device(config.engine, gpus)
+    return build_application(config, entries, device, replica_threads(config, len(entries), local=False))
+
+
+def _typed(value: Any) -> str:
+    """A value of YAML as it is typed at a command line."""
+    if isinstance(value, list):
+        return f"[{','.join(map(str, value))}]"
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+__all__ = ["Door", "ModelReplica", "application", "build_application", "replica_threads"]

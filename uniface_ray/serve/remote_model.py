@@ -1,0 +1,110 @@
+"""A model in replicas elsewhere; a request whose replica is lost is asked again."""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from ray.exceptions import RayActorError, RayTaskError
+from ray.serve.exceptions import BackPressureError, ReplicaUnavailableError
+from ray.serve.handle import DeploymentHandle
+
+from uniface_ray.engine.protocol import Ask, Draw, Request
+from uniface_ray.serve.errors import ApiError, busy
+from uniface_ray.serve.loop import REPLICA_GONE
+from uniface_ray.serve.models import News
+
+_LOG = logging.getLogger(__name__)
+_TRIES = 4
+_WAIT_S = 0.2  # before the second try; each further one waits twice as long
+_READY_S = 5.0
+
+
+class RemoteModel:
+    """See `models.Served`. A request has its seed before it is sent, so asked again it comes to the same result."""
+
+    def __init__(self, handle: DeploymentHandle, image_size: int, max_waiting: int) -> None:
+        """Nothing is sent yet.
+
+        Args:
+            handle: to the replicas.
+            image_size: of the model.
+            max_waiting: requests that may wait at this side for a replica.
+        """
+        self.image_size = image_size
+        self._handle = handle
+        self._max_waiting = max_waiting
+
+    async def ask(self, request: Request) -> AsyncGenerator[News]:
+        """See `models.Served`."""
+        told = 0  # unfinished images that the reader has; an answer that begins anew is recognised by its words
+        for attempt in range(1, _TRIES + 1):
+            seen = 0
+            try:
+                async with aclosing(self._ask(request)) as stream:
+                    async for news in stream:
+                        seen += 1
+                        if news.last or not isinstance(request, Draw) or seen > told:
+                            told = max(told, seen)
+                            yield news
+                return
+            except Exception as error:
+                reason = _why_again(error)
+                if reason is None:
+                    raise self._told(error) from error
+                if attempt == _TRIES:
+                    what = "the replicas of this request were lost, again and again; try later"
+                    raise ApiError(503, what, code=REPLICA_GONE, headers={"Retry-After": "5"}) from error
+                _LOG.warning("asking again (%d of %d): %s", attempt + 1, _TRIES, reason)
+            await asyncio.sleep(_WAIT_S * 2 ** (attempt - 1))
+
+    async def ready(self) -> bool:
+        """See `models.Served`."""
+        response = self._handle.ready.remote()
+        try:
+            return bool(await asyncio.wait_for(response, _READY_S))
+        except Exception:
+            return False
+
+    async def _ask(self, request: Request) -> AsyncGenerator[News]:
+        watched = request.watched if isinstance(request, Ask) else isinstance(request, Draw) and request.partials > 0
+        if not watched:
+            response = self._handle.answer.remote(request)
+            done = False
+            try:
+                news = await response
+                done = True
+            finally:
+                if not done:
+                    response.cancel()
+            yield news
+            return
+        stream = self._handle.options(stream=True).watch.remote(request)
+        ended = False
+        try:
+            async for news in stream:
+                ended = news.last
+                yield news
+        finally:
+            if not ended:
+                stream.cancel()
+
+    def _told(self, error: Exception) -> Exception:
+        """What the client is told of an error."""
+        cause = error.cause if isinstance(error, RayTaskError) else error
+        if isinstance(cause, BackPressureError):
+            return busy(f"{self._max_waiting} requests wait for a replica already; try again later", 1.0)
+        return cause if isinstance(cause, Exception) else error
+
+
+def _why_again(error: Exception) -> str | None:
+    """Why another replica may answer what one has not; None where it may not."""
+    if isinstance(error, RayActorError | ReplicaUnavailableError):
+        return f"the replica was lost ({type(error).__name__})"
+    cause = error.cause if isinstance(error, RayTaskError) else error
+    if isinstance(cause, ApiError) and cause.code == REPLICA_GONE:
+        return cause.message
+    return None
+
+
+__all__ = ["RemoteModel"]
