@@ -14,12 +14,18 @@ from uniface_ray.core.compose import compose
 from uniface_ray.core.conf import groups_of
 from uniface_ray.core.config import JobConfig
 from uniface_ray.core.errors import SinkInUseError, StoppedError, UserError
+from uniface_ray.core.serve_config import ServeConfig
 from uniface_ray.core.sink_config import ReplayConfig, StatusConfig, VerifyConfig
 from uniface_ray.core.task_config import TASK_CONFIGS
 from uniface_ray.core.version import __version__
 
 ROOT = Path(__file__).parents[1]
-SCHEMAS = {"status": StatusConfig, "verify": VerifyConfig, "replay-rejects": ReplayConfig}  # the others are jobs
+SCHEMAS = {  # the others are jobs
+    "status": StatusConfig,
+    "verify": VerifyConfig,
+    "replay-rejects": ReplayConfig,
+    "serve": ServeConfig,
+}
 
 
 @pytest.mark.parametrize("argv", [[], ["--help"], ["-h"], ["help"]])
@@ -156,7 +162,7 @@ def test_what_people_are_told_to_type_composes(command: str, settings: str) -> N
     compose(command, shlex.split(settings), SCHEMAS.get(command, JobConfig))
 
 
-@pytest.mark.parametrize("command", TASK_CONFIGS)
+@pytest.mark.parametrize("command", [*TASK_CONFIGS, "serve"])
 def test_every_task_has_a_script_to_submit(command: str) -> None:
     helped = subprocess.run([sys.executable, ROOT / f"jobs/{command}.py", "-h"], text=True, capture_output=True)
     assert helped.stdout.startswith(f"uniface {command}: ")

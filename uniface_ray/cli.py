@@ -78,6 +78,16 @@ def _replay_rejects(overrides: Sequence[str]) -> int:
     return run(config, replay).exit_code
 
 
+def _serve(overrides: Sequence[str]) -> int:
+    from uniface_ray.core.compose import compose
+    from uniface_ray.core.serve_config import ServeConfig
+
+    config = compose("serve", overrides, ServeConfig)
+    from uniface_ray.serve.command import run
+
+    return run(config)
+
+
 class _Answer(Protocol):
     """What a command that only looks has found."""
 
@@ -202,6 +212,18 @@ COMMANDS = {
             ("data.path=out/tokens sink.path=out/lora lora.rank=16", "low-rank adapters only"),
         ),
         _train,
+    ),
+    "serve": Command(
+        "answers and images at once, by the API that OpenAI's clients speak, and a page to try it",
+        (
+            ("serve.port=8000", "the model that ships with the package, at http://127.0.0.1:8000/"),
+            (
+                "model.name=faces model.path=s3://bucket/weights/ 'engine.replicas=[1,4]'",
+                "your weights, by the name faces; as many replicas as there is work for",
+            ),
+            ("'serve.models=[tuned=out/tuned/]' engine.batch_size=16", "a second model beside the first"),
+        ),
+        _serve,
     ),
     "status": Command(
         "how a run is, asked of its sink from any machine: counts, pace, time left, who runs it",

@@ -1,6 +1,7 @@
 """Questions about pictures, with the official client."""
 
 import base64
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,22 @@ def test_seeds_and_several_answers(client: openai.OpenAI) -> None:
     assert [told[index] for index in range(3)] == one
 
 
+def form(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "json_schema", "json_schema": {"name": "face", "strict": True, "schema": schema}}
+
+
+def test_answers_of_a_given_form(client: openai.OpenAI) -> None:
+    schema = {"type": "object", "properties": {"smiling": {"type": "boolean"}}, "required": ["smiling"]}
+    schema["additionalProperties"] = False
+    for stream in (False, True):
+        answer = ask(client, response_format=form(schema), max_tokens=40, stream=stream)
+        text = streamed(answer)[0] if stream else answer.choices[0].message.content
+        assert json.loads(text) in ({"smiling": True}, {"smiling": False})
+    chosen = ask(client, extra_body={"guided_choice": ["dark", "fair"]}, max_tokens=40).choices[0]
+    assert chosen.message.content in ("dark", "fair")
+    assert chosen.finish_reason == "stop"
+
+
 @pytest.mark.parametrize(
     ("change", "status", "error"),
     [
@@ -107,7 +124,9 @@ def test_seeds_and_several_answers(client: openai.OpenAI) -> None:
         ({"temperature": 2.5}, 400, {"param": "temperature"}),
         ({"stop": [""]}, 400, {}),
         ({"tools": [{"type": "function"}]}, 400, {"param": "tools", "code": "unsupported_parameter"}),
-        ({"response_format": {"type": "json_object"}}, 400, {"param": "response_format"}),
+        ({"response_format": {"type": "json_schema"}}, 400, {"param": "response_format"}),
+        ({"response_format": form({"type": "no such type"})}, 400, {"param": "response_format"}),
+        ({"response_format": form({"description": "x" * 20_000})}, 400, {"param": "response_format"}),
         ({"extra_body": {"top_q": 1}}, 400, {"param": "top_q", "code": "unknown_parameter"}),
     ],
 )

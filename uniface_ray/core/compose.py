@@ -148,11 +148,11 @@ def _merged(command: str, picks: list[str], values: dict[str, Any]) -> dict[str,
         merged[group][setting] = value
     for group in merged.values():
         if group.get("path"):
-            group["path"] = _absolute(group["path"])
+            group["path"] = absolute(group["path"])
     return merged
 
 
-def _absolute(path: str) -> str:
+def absolute(path: str) -> str:
     """A local path from the root, `~` expanded; anything with a scheme as it is."""
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", path):
         return path

@@ -1,5 +1,6 @@
 """`/v1/chat/completions`: a question about a picture, answered in one piece or token by token."""
 
+import asyncio
 import secrets
 import time
 from collections.abc import AsyncGenerator, Sequence
@@ -10,7 +11,9 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
+from uniface_ray.core.errors import UserError
 from uniface_ray.core.records import Reject, seed_of
+from uniface_ray.engine.guided import check_form
 from uniface_ray.engine.protocol import Ask, Text
 from uniface_ray.serve.chat_schema import ChatRequest, ImagePart, Message
 from uniface_ray.serve.errors import ApiError, rejected
@@ -135,9 +138,12 @@ async def _chat(body: ChatRequest, request: Request) -> _Chat:
         ApiError: it cannot be asked.
     """
     name, model = request.app.state.models.pick(body.model)
-    if body.response_format and body.response_format.type != "text":
-        what = f"{name} answers in free text only, so response_format cannot be {body.response_format.type}"
-        raise ApiError(400, what, param="response_format", code="unsupported_parameter")
+    schema = body.response_format.schema_text if body.response_format else None
+    try:
+        await asyncio.to_thread(check_form, body.guided_choice, schema)
+    except UserError as error:
+        param = "guided_choice" if schema is None else "response_format"
+        raise ApiError(400, f"{param}: {error}", param=param, code="invalid_value") from error
     settings = request.app.state.config.serve
     url, place = _picture(body.messages)
     pictures: Pictures = request.app.state.pictures
@@ -153,6 +159,8 @@ async def _chat(body: ChatRequest, request: Request) -> _Chat:
             top_p=body.top_p or 1.0,
             time_limit_s=settings.timeout_s,
             watched=bool(body.stream or body.stops),
+            choices=tuple(body.guided_choice),
+            json_schema=schema,
         )
         for number in range(body.n or 1)
     ]

@@ -1,5 +1,6 @@
 """The request of `/v1/chat/completions`, as far as a model of one picture and one question can do what it says."""
 
+import json
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -37,6 +38,8 @@ _WITHOUT_EFFECT = (
     "user",
     "verbosity",
 )
+
+_LONGEST_SCHEMA = 16_384  # characters: the model's thread reads it
 
 
 class _Body(BaseModel):
@@ -83,11 +86,36 @@ class Message(_Body):
         return [self.content] if self.content else []
 
 
-class ResponseFormat(BaseModel):
-    """What the answer shall be."""
+class JsonSchema(BaseModel):
+    """A form of answers."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="ignore")
+    schema_: dict[str, Any] = Field(alias="schema")
+
+
+class ResponseFormat(_Body):
+    """What the answer shall be; `strict` or not, it is kept to."""
+
     type: Literal["text", "json_object", "json_schema"]
+    json_schema: JsonSchema | None = None
+
+    @property
+    def schema_text(self) -> str | None:
+        """A JSON schema, itself JSON; None for free text.
+
+        Raises:
+            ApiError: there is none, or it is too long.
+        """
+        if self.type == "text":
+            return None
+        if self.type == "json_schema" and self.json_schema is None:
+            what = 'response_format: give a schema, as in {"type": "json_schema", "json_schema": {"schema": {...}}}'
+            raise ApiError(400, what, param="response_format", code="invalid_value")
+        text = json.dumps(self.json_schema.schema_ if self.json_schema else {"type": "object"})
+        if len(text) > _LONGEST_SCHEMA:
+            what = f"response_format: the schema has {len(text):,} characters, and {_LONGEST_SCHEMA:,} are the most"
+            raise ApiError(400, what, param="response_format", code="invalid_value")
+        return text
 
 
 class StreamOptions(BaseModel):
@@ -105,6 +133,8 @@ class ChatRequest(_Body):
         model: by its name; the first of the server where None.
         max_tokens: of the answer; the older name of `max_completion_tokens`.
         temperature: 0, the default, takes the likeliest token each time, as batch runs do.
+        response_format: JSON of a schema, where the server has the extra `guided`; free text where None.
+        guided_choice: the answer is one of these texts, likewise (no parameter of OpenAI's).
         seed: of the random numbers; another one for each of `n` answers, and a random one where None.
     """
 
@@ -120,6 +150,7 @@ class ChatRequest(_Body):
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     response_format: ResponseFormat | None = None
+    guided_choice: Annotated[list[Annotated[str, Field(min_length=1, max_length=1000)]], Field(max_length=100)] = []
 
     @model_validator(mode="before")
     @classmethod

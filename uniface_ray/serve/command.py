@@ -1,5 +1,6 @@
 """`uniface serve`: from settings to a server that runs until it is told to end."""
 
+import logging
 import os
 import signal
 import socket
@@ -9,7 +10,7 @@ from types import FrameType
 
 from uniface_ray.cluster import Cluster, connect, joins_cluster
 from uniface_ray.core.errors import UniFaceError, UserError
-from uniface_ray.core.interrupts import interrupts
+from uniface_ray.core.interrupts import InterruptedRunError, interrupts
 from uniface_ray.core.serve_config import ServeConfig
 from uniface_ray.engine.device import local_gpus, resolve_device
 from uniface_ray.serve.catalogue import Entry, catalogue
@@ -21,6 +22,14 @@ _LOOK_S = 0.2
 
 
 def run(config: ServeConfig) -> int:
+    """`uniface serve`; for errors see `serve`, and for a second signal there is no more patience."""
+    try:
+        return serve(config)
+    except InterruptedRunError as error:
+        return error.exit_code
+
+
+def serve(config: ServeConfig) -> int:
     """Serve until SIGINT or SIGTERM, then let what is under way end; SIGHUP takes newer weights.
 
     Returns:
@@ -33,13 +42,14 @@ def run(config: ServeConfig) -> int:
     config = config.model_copy(update={"guard": with_environment(config.guard, os.environ)})
     check_open(config.guard, config.serve.host)
     entries = catalogue(config)
-    local = not joins_cluster(config.cluster)
-    if local:
+    cpus = _local_cpus(config, len(entries))
+    if not joins_cluster(config.cluster):
         _check_port(config.serve.host, config.serve.port)
         resolve_device(config.engine, local_gpus())
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
     with interrupts() as asked:
         print("starting Ray", flush=True)
-        cluster = connect(config.cluster, _local_cpus(config, len(entries)))
+        cluster = connect(config.cluster, cpus)
         asked.listen()  # once more: Ray takes SIGTERM for itself when it starts
         _serve(config, entries, cluster)
         asked.patient = True
@@ -76,7 +86,7 @@ class _Reload:
 
 def _serve(config: ServeConfig, entries: Sequence[Entry], cluster: Cluster) -> None:
     # Only now: importing it takes seconds, which a mistake in the settings should not cost.
-    from ray import serve
+    import ray.serve
 
     from uniface_ray.serve.deployment import build_application, replica_threads
 
@@ -89,20 +99,20 @@ def _serve(config: ServeConfig, entries: Sequence[Entry], cluster: Cluster) -> N
     }
     print(f"loading {', '.join(entry.model.path for entry in entries)} on {device}", flush=True)
     try:
-        serve.start(http_options=http)
-        serve.run(build_application(config, entries, device, threads), name=_APP)
+        ray.serve.start(http_options=http)
+        ray.serve.run(build_application(config, entries, device, threads), name=_APP)
     except RuntimeError as error:
         raise UniFaceError(f"the server did not start: {error}") from error
 
 
 def _reload(entries: Sequence[Entry]) -> None:
     """All replicas of all models take the weights that are there now; those that cannot be used are told."""
-    from ray import serve
+    import ray.serve
 
     for entry in entries:
         name = entry.model.name
         try:
-            versions = serve.get_deployment_handle(f"model-{name}", _APP).broadcast("reload").results()
+            versions = ray.serve.get_deployment_handle(f"model-{name}", _APP).broadcast("reload").results()
             print(f"{name}: {len(versions)} replicas with the weights {sorted(set(versions))[0][:12]}", flush=True)
         except Exception as error:
             print(f"{name}: the old weights stay at work: {getattr(error, 'cause', None) or error}", flush=True)
@@ -110,16 +120,15 @@ def _reload(entries: Sequence[Entry]) -> None:
 
 def _end(cluster: Cluster) -> None:
     """Doors first, so that whatever they have let in finds its model."""
-    import ray
-    from ray import serve
+    import ray.serve
 
-    left = sum(serve.get_deployment_handle("door", _APP).broadcast("drain").results())
+    left = sum(ray.serve.get_deployment_handle("door", _APP).broadcast("drain").results())
     if left:
         print(f"{left} requests did not end in time", flush=True)
     if cluster.local:
-        serve.shutdown()
+        ray.serve.shutdown()
     else:
-        serve.delete(_APP)
+        ray.serve.delete(_APP)
     if cluster.ours:
         ray.shutdown()
 
