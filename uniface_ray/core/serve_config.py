@@ -12,6 +12,7 @@ from uniface_ray.core.config import (
     ModelConfig,
     StorageConfig,
 )
+from uniface_ray.core.files_config import FilesSettings
 from uniface_ray.core.guard_config import GuardSettings
 from uniface_ray.core.settings import Settings
 
@@ -59,6 +60,7 @@ class ServeConfig(Settings):
 
     serve: ServeSettings = ServeSettings()
     guard: GuardSettings = GuardSettings()
+    files: FilesSettings = FilesSettings()
     model: ModelConfig
     storage: StorageConfig = StorageConfig()
     decode: DecodeConfig = DecodeConfig()

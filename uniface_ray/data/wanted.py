@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -21,6 +22,7 @@ class FieldKind(StrEnum):
     TEXT = "text"
     TEXTS = "a text or a list of texts"
     NUMBERS = "a list of numbers"
+    SEED = "a whole number from 0 to 2^63 - 1"
     IMAGE = "encoded image bytes or the URI of an image"
     CONVERSATION = "a list of turns of human and gpt, or of user and assistant, each with its answer"
 
@@ -34,6 +36,8 @@ class FieldKind(StrEnum):
                 return pa.list_(pa.string())
             case FieldKind.NUMBERS:
                 return pa.list_(pa.float64())
+            case FieldKind.SEED:
+                return pa.int64()
             case FieldKind.IMAGE:
                 return pa.large_binary()
             case FieldKind.CONVERSATION:
@@ -125,6 +129,8 @@ def _checked(wanted: Field, value: Any, table: str, where: str) -> Any:
             found = value
         case FieldKind.NUMBERS, _:
             found = _numbers(value)
+        case FieldKind.SEED, int() | str() if re.fullmatch(r"\d{1,19}", str(value)) and int(value) < 2**63:
+            found = int(value)
         case FieldKind.IMAGE, bytes():
             found = value
         case FieldKind.IMAGE, str() if value:

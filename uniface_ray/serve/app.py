@@ -6,9 +6,11 @@ from fastapi import FastAPI
 
 from uniface_ray.core.serve_config import ServeConfig
 from uniface_ray.core.version import __version__
+from uniface_ray.serve.batches import add_batches
 from uniface_ray.serve.chat import chat_router
 from uniface_ray.serve.draining import Draining, Presence
 from uniface_ray.serve.errors import add_handlers
+from uniface_ray.serve.files import files_router
 from uniface_ray.serve.guarding import closing, guard
 from uniface_ray.serve.images import images_router
 from uniface_ray.serve.limits import Gate
@@ -42,6 +44,8 @@ def build_app(config: ServeConfig, models: Mapping[str, Served], gate: Gate | No
     app.include_router(chat_router())
     app.include_router(images_router())
     app.include_router(page_router())
+    app.include_router(files_router())
+    add_batches(app, config, {name: model.image_size for name, model in models.items()})
     return app
 
 

@@ -145,14 +145,14 @@ async def _chat(body: ChatRequest, request: Request) -> _Chat:
         param = "guided_choice" if schema is None else "response_format"
         raise ApiError(400, f"{param}: {error}", param=param, code="invalid_value") from error
     settings = request.app.state.config.serve
-    url, place = _picture(body.messages)
+    url, place = picture_of(body.messages)
     pictures: Pictures = request.app.state.pictures
     pixels = await fitted(await pictures.from_url(url, place), model.image_size)
     seed = secrets.randbits(63) if body.seed is None else body.seed & (2**63 - 1)
     asks = [
         Ask(
             pixels=pixels,
-            question=_question(body.messages),
+            question=question_of(body.messages),
             max_new_tokens=body.max_completion_tokens or body.max_tokens or settings.max_tokens,
             seed=seed_of(seed, number) if number else seed,
             temperature=body.temperature or 0.0,
@@ -168,7 +168,7 @@ async def _chat(body: ChatRequest, request: Request) -> _Chat:
     return _Chat(model, name, choices, bool(body.stream_options and body.stream_options.include_usage))
 
 
-def _question(messages: Sequence[Message]) -> str:
+def question_of(messages: Sequence[Message]) -> str:
     """The last user message's text; before it, what the system says.
 
     Raises:
@@ -183,7 +183,7 @@ def _question(messages: Sequence[Message]) -> str:
     return "\n".join([*rules, asked])
 
 
-def _picture(messages: Sequence[Message]) -> tuple[str, str]:
+def picture_of(messages: Sequence[Message]) -> tuple[str, str]:
     """URL and place of the picture that the conversation is about: the last one.
 
     Raises:
@@ -201,4 +201,4 @@ def _picture(messages: Sequence[Message]) -> tuple[str, str]:
     raise ApiError(400, what, param="messages", code="image_required")
 
 
-__all__ = ["chat_router"]
+__all__ = ["chat_router", "picture_of", "question_of"]

@@ -1,7 +1,7 @@
 """Errors in OpenAI's shape: `{"error": {"message", "type", "param", "code"}}`."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -75,6 +75,21 @@ def rejected(reject: Reject, param: str | None = None) -> ApiError:
     return ApiError(status, reject.message, param=param if status < 500 else None, code=str(reject.kind))
 
 
+def invalid(first: Mapping[str, Any], place: Sequence[int | str]) -> ApiError:
+    """The error of a request that breaks its schema.
+
+    Args:
+        first: what pydantic finds.
+        place: where, from the request's body on.
+    """
+    param = ".".join(map(str, place))
+    what = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "extra_forbidden":
+        return ApiError(400, f"{param}: there is no such parameter", param=param, code="unknown_parameter")
+    code = "missing_required_parameter" if first["type"] == "missing" else "invalid_value"
+    return ApiError(400, f"{param}: {what}" if param else what, param=param or None, code=code)
+
+
 def add_handlers(app: FastAPI) -> None:
     """Let every error of `app` come out in OpenAI's shape."""
     app.add_exception_handler(ApiError, _api_error)
@@ -93,12 +108,7 @@ async def _validation_error(_: Request, error: Exception) -> JSONResponse:
     first = error.errors()[0]
     if first["type"] == "json_invalid":
         return ApiError(400, f"the body is not JSON: {first['ctx']['error']}", code="invalid_json").response
-    place = ".".join(str(part) for part in first["loc"][1:])  # the first part says body, query or path
-    what = first["msg"].removeprefix("Value error, ")
-    if first["type"] == "extra_forbidden":
-        return ApiError(400, f"{place}: there is no such parameter", param=place, code="unknown_parameter").response
-    code = "missing_required_parameter" if first["type"] == "missing" else "invalid_value"
-    return ApiError(400, f"{place}: {what}" if place else what, param=place or None, code=code).response
+    return invalid(first, first["loc"][1:]).response  # the first part says body, query or path
 
 
 async def _http_error(_: Request, error: Exception) -> JSONResponse:
@@ -112,4 +122,4 @@ async def _our_fault(request: Request, error: Exception) -> JSONResponse:
     return ApiError(500, "the server failed at this request; its log says why", code="internal_error").response
 
 
-__all__ = ["ApiError", "add_handlers", "busy", "rejected"]
+__all__ = ["ApiError", "add_handlers", "busy", "invalid", "rejected"]

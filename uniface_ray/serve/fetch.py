@@ -17,6 +17,7 @@ from urllib.parse import SplitResult, urljoin, urlsplit
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
+from uniface_ray.core.serve_config import ServeConfig
 from uniface_ray.core.version import __version__
 from uniface_ray.data.addresses import is_public
 from uniface_ray.serve.errors import ApiError
@@ -171,6 +172,13 @@ class Fetcher:
         return self._session
 
 
+def fetcher_of(config: ServeConfig) -> Fetcher | None:
+    """What fetches pictures by their https:// addresses, where the settings allow it."""
+    guard, most = config.guard, config.decode.max_bytes
+    rules = FetchRules(guard.image_hosts, most, guard.redirects, guard.fetch_timeout_s)
+    return Fetcher(rules) if config.serve.image_urls else None
+
+
 class _PrivateAddressError(OSError):
     pass
 
@@ -237,4 +245,4 @@ def _too_large(param: str, most: int) -> ApiError:
     return ApiError(413, f"the picture has more than {most:,} bytes", param=param, code="too_large")
 
 
-__all__ = ["FetchRules", "Fetcher"]
+__all__ = ["FetchRules", "Fetcher", "fetcher_of"]

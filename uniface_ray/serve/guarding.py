@@ -1,5 +1,6 @@
 """All that stands between the network and the routes, put around an application."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -7,10 +8,14 @@ from fastapi import FastAPI
 
 from uniface_ray.core.serve_config import ServeConfig
 from uniface_ray.serve.access import Access, print_line
+from uniface_ray.serve.batches import tend
 from uniface_ray.serve.decoding import Decoders
-from uniface_ray.serve.fetch import Fetcher, FetchRules
+from uniface_ray.serve.fetch import fetcher_of
 from uniface_ray.serve.limits import Gate, Rule
 from uniface_ray.serve.pictures import Pictures
+
+# Of an upload's form, beside the file.
+_FORM_BYTES = 65536
 
 
 def rule_of(config: ServeConfig) -> Rule:
@@ -27,15 +32,14 @@ def guard(app: FastAPI, config: ServeConfig, gate: Gate | None = None) -> None:
         gate: that counts for all replicas; None where there is but this one.
     """
     decode, settings = config.decode, config.guard
-    rules = FetchRules(settings.image_hosts, decode.max_bytes, settings.redirects, settings.fetch_timeout_s)
-    app.state.fetcher = Fetcher(rules) if config.serve.image_urls else None
+    app.state.fetcher = fetcher_of(config)
     app.state.decoders = Decoders(settings.decoders, decode.max_pixels, decode.timeout_s)
     app.state.pictures = Pictures(app.state.decoders, decode.max_bytes, app.state.fetcher)
     app.add_middleware(
         Access,
         settings=settings,
         gate=gate or Gate(rule_of(config)),
-        body_bytes={},
+        body_bytes={"/v1/files": config.files.max_bytes + _FORM_BYTES},
         ended=(print_line,) if settings.access_log else (),
     )
 
@@ -43,7 +47,10 @@ def guard(app: FastAPI, config: ServeConfig, gate: Gate | None = None) -> None:
 @asynccontextmanager
 async def closing(app: FastAPI) -> AsyncIterator[None]:
     """The lifespan of a guarded application."""
+    tending = asyncio.create_task(tend(app)) if app.state.batches else None
     yield
+    if tending:
+        tending.cancel()
     app.state.decoders.close()
     if app.state.fetcher:
         await app.state.fetcher.close()

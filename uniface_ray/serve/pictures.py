@@ -31,7 +31,7 @@ class Pictures:
         Raises:
             ApiError: about the request's field `param`.
         """
-        return await self.from_bytes(await self.bytes_of_url(url, param), param)
+        return await self.from_bytes(await bytes_of_url(url, param, self._max_bytes, self._fetcher), param)
 
     async def from_bytes(self, data: bytes, param: str) -> Pixels:
         """uint8 (H, W, 3) RGB of an encoded picture.
@@ -49,19 +49,6 @@ class Pictures:
         """
         return await self._decode(data, "mask", param)
 
-    async def bytes_of_url(self, url: str, param: str) -> bytes:
-        """The encoded picture that a URL holds or names.
-
-        Raises:
-            ApiError: about the request's field `param`.
-        """
-        if url[:5].lower() == "data:":
-            return await asyncio.to_thread(_inline, url, self._max_bytes, param)
-        if self._fetcher and url[:6].lower() == "https:":
-            return await self._fetcher.get(url, param)
-        allowed = "a data: URL, or an https:// address" if self._fetcher else "a data: URL"
-        raise ApiError(400, f"{param}: give {allowed}, not {url!r:.60}", param=param, code="invalid_image_url")
-
     async def _decode(self, data: bytes, want: Want, param: str) -> Pixels:
         _check_size(len(data), self._max_bytes, param)
         try:
@@ -69,6 +56,26 @@ class Pictures:
         except RejectError as error:
             status = 413 if error.kind == RejectKind.TOO_LARGE else 400
             raise ApiError(status, error.message, param=param, code=str(error.kind)) from error
+
+
+async def bytes_of_url(url: str, param: str, max_bytes: int, fetcher: Fetcher | None) -> bytes:
+    """The encoded picture that a URL holds or names.
+
+    Args:
+        url: as the client gave it.
+        param: the request's field that holds it.
+        max_bytes: of the picture.
+        fetcher: of https:// addresses; None where they are not allowed.
+
+    Raises:
+        ApiError: about that field.
+    """
+    if url[:5].lower() == "data:":
+        return await asyncio.to_thread(_inline, url, max_bytes, param)
+    if fetcher and url[:6].lower() == "https:":
+        return await fetcher.get(url, param)
+    allowed = "a data: URL, or an https:// address" if fetcher else "a data: URL"
+    raise ApiError(400, f"{param}: give {allowed}, not {url!r:.60}", param=param, code="invalid_image_url")
 
 
 def _inline(url: str, max_bytes: int, param: str) -> bytes:
@@ -94,4 +101,4 @@ async def fitted(picture: Pixels, size: int) -> Pixels:
     return await asyncio.to_thread(fit_square, picture, size)
 
 
-__all__ = ["Pictures", "fitted"]
+__all__ = ["Pictures", "bytes_of_url", "fitted"]

@@ -17,7 +17,8 @@ _OF_TRIES = [("score", pa.float32()), ("scores", pa.list_(pa.float32())), ("seed
 class Generate(Task):
     """Draws each prompt; of `best_of` tries for an image, the one that the model itself scores best is kept.
 
-    Every try has a seed of its own, made of the row's seed and the try's number, so that it is the same in any run.
+    Every try has a seed of its own, made of the row's seed and the try's number, so that it is the same in any run;
+    `source.seed_column` gives the first one, and the others are made of that.
 
     Raises:
         UserError: no column of prompts.
@@ -36,13 +37,18 @@ class Generate(Task):
         self.images_out = config.images_per_prompt * config.best_of
         self.files = config.files
         prompt = Field("prompt", FieldKind.TEXT, source.prompt_column, "source.prompt_column")
-        self.wanted = Wanted(image=False, fields=(prompt,))
+        seed = Field("seed", FieldKind.SEED, source.seed_column, "source.seed_column")
+        self.wanted = Wanted(image=False, fields=(prompt, seed) if source.seed_column else (prompt,))
         tries = _OF_TRIES if config.best_of > 1 else []
         self.columns = pa.schema([*drawing_columns(config), ("index", pa.int32()), *tries])
 
     def work(self, row: Row, seed: int) -> Conversation:
         config, prompt = self.config, row.fields["prompt"]
-        seeds = [seed_of(seed, number) for number in range(config.images_per_prompt * config.best_of)]
+        tries = range(config.images_per_prompt * config.best_of)
+        if (given := row.fields.get("seed")) is None:
+            seeds = [seed_of(seed, number) for number in tries]
+        else:  # the first image is drawn by the very number that was given
+            seeds = [seed_of(given, number) if number else given for number in tries]
         requests = [draw(config, prompt, one) for one in seeds]
         drawings = yield [*requests]
         scores = [0.0] * len(seeds)

@@ -1,0 +1,74 @@
+"""Files of clients, on a disk and in S3."""
+
+import time
+
+import pytest
+
+from uniface_ray.core.storage import Folder
+from uniface_ray.serve import store as module
+from uniface_ray.serve.errors import ApiError
+from uniface_ray.serve.store import Store
+
+
+def test_a_file_comes_back_as_it_was(place: Folder) -> None:
+    store = Store(place, "ann", 1000, 1)
+    record = store.put([b"a\nb", b"c\n\nd"], "../../etc/pass\x00wd.jsonl", "batch")
+    assert record.filename == "passwd.jsonl"
+    assert (record.bytes, record.purpose) == (7, "batch")
+    assert store.get(record.id) == record
+    assert b"".join(store.content(record.id)) == b"a\nbc\n\nd"
+    assert list(store.lines(record.id, 100)) == [b"a", b"bc", b"", b"d"]
+    assert store.list() == [record]
+    store.delete(record.id)
+    assert store.list() == []
+    assert list(place.walk()) == []
+    with pytest.raises(ApiError, match="there is no file"):
+        store.get(record.id)
+
+
+def test_an_owner_sees_only_its_own(place: Folder) -> None:
+    ann, bob = Store(place, "ann", 1000, 1), Store(place, "bob", 1000, 1)
+    record = ann.put([b"secret"], "a", "batch")
+    assert bob.list() == []
+    for call in (bob.get, bob.delete):
+        with pytest.raises(ApiError, match="there is no file"):
+            call(record.id)
+    assert list(bob.content(record.id)) == []
+
+
+@pytest.mark.parametrize("number", ["", "file-", "../bob/files/x", "file-../x", "file-a/b", "file-\x00", "*"])
+def test_ids_lead_nowhere_else(tmp_path: object, number: str) -> None:
+    from uniface_ray.core.config import StorageConfig
+
+    with pytest.raises(ApiError, match="there is no file"):
+        Store(Folder(str(tmp_path), StorageConfig()), "ann", 1000, 1).get(number)
+
+
+def test_no_more_than_an_owner_may_keep(place: Folder) -> None:
+    store = Store(place, "ann", 1000, 1)
+    first = store.put([bytes(500)], "a", "batch")
+    with pytest.raises(ApiError, match=r"files\.owner_bytes") as error:
+        store.put([bytes(300), bytes(300)], "b", "batch")
+    assert error.value.status == 413
+    assert store.list() == [first]
+    assert sum("json" not in entry.name for entry in place.walk()) == 1, "nothing is left of what was too much"
+    Store(place, "bob", 1000, 1).put([bytes(900)], "c", "batch")
+
+
+def test_files_expire(place: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(place, "ann", 1000, 1)
+    old = store.put([bytes(900)], "a", "batch")
+    now = time.time() + 86401
+    monkeypatch.setattr(module.time, "time", lambda: now)
+    assert store.list() == []
+    with pytest.raises(ApiError, match="there is no file"):
+        store.get(old.id)
+    new = store.put([bytes(900)], "b", "batch")
+    assert [old.id in entry.name for entry in place.walk()].count(True) == 0
+    assert store.list() == [new]
+
+
+def test_lines_longer_than_allowed_are_cut_where_that_shows(place: Folder) -> None:
+    store = Store(place, "ann", 10_000, 1)
+    record = store.put([b"x" * 50, b"x" * 50 + b"\nshort\n" + b"y" * 30, b"y\n"], "a", "batch")
+    assert list(store.lines(record.id, 10)) == [b"x" * 11, b"short", b"y" * 11]

@@ -1,0 +1,84 @@
+"""The command of our pipeline that does a batch's run, as it is typed."""
+
+import sys
+from typing import Any
+
+from uniface_ray.core.config import StorageConfig
+from uniface_ray.core.serve_config import ServeConfig
+from uniface_ray.core.settings import Settings
+from uniface_ray.core.storage import Folder
+from uniface_ray.serve.batch_lines import COMMANDS, Endpoint
+
+SECRETS = ("access_key", "secret_key", "session_token")
+
+
+def command_line(
+    config: ServeConfig,
+    endpoint: Endpoint,
+    folder: Folder,
+    home: str,
+    model: str,
+    path: str,
+    typed: tuple[str, ...],
+) -> list[str]:
+    """`uniface vqa ...` or `uniface generate ...`.
+
+    Args:
+        config: of the server, whose storage, engine and limits of decoding hold here too.
+        endpoint: of the lines.
+        folder: of all owners.
+        home: of the run, inside it.
+        model: by its name.
+        path: of its weights.
+        typed: settings of the task.
+    """
+    if endpoint == "/v1/chat/completions":
+        columns = ["source.question_column=question", "source.keep_columns=[custom_id,stops]"]
+    else:
+        columns = ["source.prompt_column=prompt", "source.seed_column=seed", "source.keep_columns=[custom_id]"]
+    return [
+        sys.executable,
+        "-m",
+        "uniface_ray.cli",
+        COMMANDS[endpoint],
+        f"source.path={folder.uri}/{home}/source",
+        "source.format=parquet",
+        f"sink.path={folder.uri}/{home}/sink",
+        f"model.name={model}",
+        f"model.path={path}",
+        *columns,
+        *typed,
+        *_typed("storage", config.storage, SECRETS),
+        *_typed("decode", config.decode),
+        *_typed("engine", config.engine, ("replicas", "kind")),
+        # A job finds the cluster that runs it; beside a server, a run has a Ray of its own.
+        f"cluster.address={'auto' if config.files.jobs else 'local'}",
+        "report.images=false",
+    ]
+
+
+def secrets_of(storage: StorageConfig) -> dict[str, str]:
+    """What of the storage's settings nobody must read in a list of processes, as environment variables."""
+    named = {
+        "AWS_ACCESS_KEY_ID": storage.access_key,
+        "AWSSECRETS_ACCESS_KEY": storage.secret_key,
+        "AWS_SESSION_TOKEN": storage.session_token,
+    }
+    return {name: value for name, value in named.items() if value}
+
+
+def _typed(group: str, settings: Settings, but: tuple[str, ...] = ()) -> list[str]:
+    """Settings that are not as they are by default."""
+    default = type(settings)()
+    return [
+        f"{group}.{name}={_text(value)}"
+        for name, value in settings.model_dump().items()
+        if name not in but and value != getattr(default, name)
+    ]
+
+
+def _text(value: Any) -> str:
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+__all__ = ["SECRETS", "command_line", "secrets_of"]

@@ -1,0 +1,215 @@
+"""The process that works on one batch: `python -m uniface_ray.serve.batch_work FOLDER STORAGE OWNER BATCH ATTEMPT`.
+
+It checks the lines, runs `uniface vqa` or `uniface generate` over them, and writes the output. Killed at any moment, it
+leaves what another one goes on from: the tables of its source are written anew, and our pipeline's runs resume.
+"""
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from functools import partial
+from itertools import chain
+from typing import Any
+
+from uniface_ray.core.config import StorageConfig
+from uniface_ray.core.serve_config import ServeConfig
+from uniface_ray.core.storage import Folder
+from uniface_ray.serve.batch_command import command_line, secrets_of
+from uniface_ray.serve.batch_folder import ENDED, BatchFolder
+from uniface_ray.serve.batch_lines import Endpoint, Line, MalformedError, Offer, Wrong, read_lines
+from uniface_ray.serve.batch_output import error_lines, in_pieces, output_lines, undone_ids, undone_line, wrong_line
+from uniface_ray.serve.batch_source import Prepared, prepare
+from uniface_ray.serve.errors import ApiError
+from uniface_ray.serve.fetch import fetcher_of
+from uniface_ray.serve.pictures import bytes_of_url
+from uniface_ray.serve.store import Store
+
+_LOG = logging.getLogger(__name__)
+BEAT_S = 5.0
+# More than a run takes to finish what is under way when it is asked to end.
+_END_S = 60.0
+_INTERRUPTED = (130, 143)
+
+
+class OvertakenError(Exception):
+    """Another process works on this batch now."""
+
+
+class Work:
+    """Works on a batch.
+
+    Args:
+        batch: its folder.
+        attempt: the number of this process.
+        beat_s: seconds between signs of life.
+    """
+
+    def __init__(self, batch: BatchFolder, attempt: int, beat_s: float = BEAT_S) -> None:
+        request = batch.request()
+        self._batch = batch
+        self._attempt = attempt
+        self._beat_s = beat_s
+        self._endpoint: Endpoint = request["endpoint"]
+        self._expires_at: int = request["expires_at"]
+        self._input: str = request["input_file_id"]
+        self._config = ServeConfig.model_validate({**request["config"], "storage": batch.folder.storage})
+        named = (one.partition("=") for one in self._config.serve.models)
+        self._paths = {self._config.model.name: self._config.model.path, **{name: path for name, _, path in named}}
+        self._offer = Offer(self._paths, request["image_sizes"], self._config.serve.max_tokens)
+        files = self._config.files
+        self._store = Store(batch.folder, batch.owner, files.owner_bytes, files.keep_days)
+        self._state: dict[str, Any] = batch.state()
+        self._lock = threading.Lock()
+        self._prepared = Prepared()
+        self._run: subprocess.Popen[bytes] | None = None
+        self._end: str | None = None  # `expired` or `cancelled`
+        self._done = threading.Event()
+
+    def work(self) -> None:
+        """All of it. The state tells how it ended."""
+        if self._state["status"] in ENDED:
+            return
+        threading.Thread(target=self._watch, daemon=True).start()
+        try:
+            self._prepared = asyncio.run(self._prepare())
+            self._tell("in_progress", request_counts=self._counts())
+            for table in self._prepared.tables:
+                if not self._end:
+                    self._run_pipeline(table.home, table.settings.model, table.settings.typed)
+            self._finish()
+        except MalformedError as error:
+            self._tell("failed", errors={"object": "list", "data": error.errors})
+        except OvertakenError:
+            _LOG.warning("another process works on %s now", self._batch.id)
+        except ApiError as error:
+            self._fail(error.message, error.code)
+        except Exception:
+            _LOG.exception("%s failed", self._batch.id)
+            self._fail("the server failed at this batch; its log says why", "internal_error")
+        finally:
+            self._done.set()
+
+    async def _prepare(self) -> Prepared:
+        self._store.get(self._input)
+        fetcher = fetcher_of(self._config)
+        bytes_of = partial(bytes_of_url, max_bytes=self._config.decode.max_bytes, fetcher=fetcher)
+        try:
+            files, batch = self._config.files, self._batch
+            return await prepare(self._lines(), batch.folder, batch.home, bytes_of, files.batch_settings)
+        finally:
+            if fetcher:
+                await fetcher.close()
+
+    def _lines(self) -> Iterator[Line | Wrong]:
+        most = self._config.guard.max_body_bytes
+        lines = self._store.lines(self._input, most)
+        yield from read_lines(lines, self._endpoint, self._offer, self._config.files.batch_lines, most)
+
+    def _run_pipeline(self, home: str, model: str, typed: tuple[str, ...]) -> None:
+        """One run, to its end or until the batch shall end.
+
+        Raises:
+            ApiError: it failed.
+        """
+        words = command_line(self._config, self._endpoint, self._batch.folder, home, model, self._paths[model], typed)
+        environment = {**os.environ, **secrets_of(self._config.storage)}
+        with self._lock:
+            if self._end:
+                return
+            self._run = subprocess.Popen(words, env=environment, stdout=sys.stderr, start_new_session=True)
+        code = self._run.wait()
+        if code not in (0, *_INTERRUPTED) or (code in _INTERRUPTED and not self._end):
+            raise ApiError(500, f"the run of {home.rpartition('/')[2]} ended with exit code {code}", code="run_failed")
+
+    def _finish(self) -> None:
+        self._tell("finalizing", request_counts=self._counts())
+        if self._batch.attempts() != self._attempt:
+            raise OvertakenError
+        tables, folder = self._prepared.tables, self._batch.folder
+        sinks = [(f"{table.home}/sink", table.settings.model) for table in tables]
+        good = chain.from_iterable(output_lines(self._endpoint, folder, sink, model) for sink, model in sinks)
+        bad = chain(
+            map(wrong_line, self._prepared.wrong),
+            chain.from_iterable(error_lines(folder, sink) for sink, _ in sinks),
+            self._undone(),
+        )
+        counts = self._counts()
+        files = {"output_file_id": self._keep(good, "output"), "error_file_id": self._keep(bad, "error")}
+        counts["failed"] = counts["total"] - counts["completed"]
+        self._tell(self._end or "completed", request_counts=counts, **files)
+
+    def _undone(self) -> Iterator[bytes]:
+        if self._end:
+            ids = chain.from_iterable(undone_ids(self._batch.folder, table.home) for table in self._prepared.tables)
+            yield from (undone_line(custom_id, f"batch_{self._end}") for custom_id in ids)
+
+    def _keep(self, lines: Iterator[bytes], what: str) -> str | None:
+        first = next(lines, None)
+        if first is None:
+            return None
+        name = f"{self._batch.id}_{what}.jsonl"
+        return self._store.put(in_pieces(chain([first], lines)), name, "batch_output").id
+
+    def _fail(self, message: str, code: str | None) -> None:
+        data = [{"code": code, "message": message, "line": None, "param": None}]
+        self._tell("failed", errors={"object": "list", "data": data})
+
+    def _tell(self, status: str, **facts: Any) -> None:
+        with self._lock:
+            self._state = {**self._state, **facts, "status": status, f"{status}_at": int(time.time())}
+            self._batch.tell(self._state)
+
+    def _counts(self) -> dict[str, int]:
+        completed, failed = 0, len(self._prepared.wrong)
+        for table in self._prepared.tables:
+            try:
+                counts = json.loads(self._batch.folder.read(f"{table.home}/sink/progress.json"))["counts"]
+            except FileNotFoundError:
+                continue
+            completed += counts["ok"]
+            failed += counts["rejected"]
+        return {"total": self._prepared.total, "completed": completed, "failed": failed}
+
+    def _watch(self) -> None:
+        """Give signs of life, and look whether the batch shall end."""
+        while not self._done.is_set():
+            try:
+                self._look()
+            except OSError:
+                _LOG.exception("the storage of %s fails", self._batch.id)
+            self._done.wait(self._beat_s)
+
+    def _look(self) -> None:
+        self._batch.beat()
+        with self._lock:
+            if not self._end:
+                self._end = "cancelled" if self._batch.cancelled_at else None
+                self._end = "expired" if time.time() > self._expires_at else self._end
+                if self._end and self._run:
+                    self._run.send_signal(signal.SIGTERM)
+                    threading.Timer(_END_S, self._run.kill).start()
+            if self._state["status"] == "in_progress":
+                self._state = {**self._state, "request_counts": self._counts()}
+                self._batch.tell(self._state)
+
+
+def main(words: list[str]) -> None:
+    """The command line."""
+    uri, storage, owner, number, attempt = words
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    folder = Folder(uri, StorageConfig.model_validate_json(storage))
+    Work(BatchFolder(folder, owner, number), int(attempt)).work()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
+
+
+__all__ = ["OvertakenError", "Work"]

@@ -1,0 +1,110 @@
+"""`/v1/files`: JSONL for batches is uploaded, and what became of it downloaded."""
+
+import asyncio
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, File, Form, Query, Request, UploadFile
+from fastapi.responses import StreamingResponse
+
+from uniface_ray.core.storage import Folder
+from uniface_ray.serve.errors import ApiError
+from uniface_ray.serve.store import PIECE_BYTES, Store
+
+Limit = Annotated[int, Query(ge=1, le=10_000)]
+Order = Literal["asc", "desc"]
+
+
+def store_of(request: Request) -> Store:
+    """The files of whoever asks.
+
+    Raises:
+        ApiError: 404, this server keeps none.
+    """
+    config = request.app.state.config
+    settings = config.files
+    if settings.path is None:
+        what = "this server keeps no files and runs no batches: files.path is not set"
+        raise ApiError(404, what, code="files_off")
+    owner = request.state.visit.key.name
+    return Store(Folder(settings.path, config.storage), owner, settings.owner_bytes, settings.keep_days)
+
+
+def files_router() -> APIRouter:
+    """The routes."""
+    router = APIRouter()
+
+    @router.post("/v1/files")
+    async def upload(
+        request: Request,
+        file: Annotated[UploadFile, File()],
+        purpose: Annotated[Literal["batch"], Form()],
+    ) -> dict[str, Any]:
+        store = store_of(request)
+        most = request.app.state.config.files.max_bytes
+        if (file.size or 0) > most:
+            what = f"file: has {file.size:,} bytes, but files.max_bytes allows {most:,}"
+            raise ApiError(413, what, param="file", code="file_too_large")
+        record = await asyncio.to_thread(store.put, _pieces(file), file.filename or "file", purpose)
+        return record.to_api()
+
+    @router.get("/v1/files")
+    async def list_files(
+        request: Request,
+        purpose: str | None = None,
+        limit: Limit = 10_000,
+        order: Order = "desc",
+        after: str | None = None,
+    ) -> dict[str, Any]:
+        found = await asyncio.to_thread(store_of(request).list)
+        chosen = [one.to_api() for one in found if purpose in (None, one.purpose)]
+        return page(chosen if order == "desc" else chosen[::-1], limit, after)
+
+    @router.get("/v1/files/{file_id}")
+    async def get(request: Request, file_id: str) -> dict[str, Any]:
+        return (await asyncio.to_thread(store_of(request).get, file_id)).to_api()
+
+    @router.get("/v1/files/{file_id}/content", response_class=StreamingResponse)
+    async def content(request: Request, file_id: str) -> StreamingResponse:
+        store = store_of(request)
+        record = await asyncio.to_thread(store.get, file_id)
+        # Never shown as a page: what somebody uploaded must not run in a browser as this server's own.
+        headers = {"Content-Disposition": "attachment", "Content-Length": str(record.bytes)}
+        return StreamingResponse(store.content(file_id), media_type="application/octet-stream", headers=headers)
+
+    @router.delete("/v1/files/{file_id}")
+    async def delete(request: Request, file_id: str) -> dict[str, Any]:
+        await asyncio.to_thread(store_of(request).delete, file_id)
+        return {"id": file_id, "object": "file", "deleted": True}
+
+    return router
+
+
+def page(items: list[dict[str, Any]], limit: int, after: str | None) -> dict[str, Any]:
+    """A list of objects as OpenAI's API gives it, from behind the one with the id `after`.
+
+    Raises:
+        ApiError: 400, there is no such one.
+    """
+    start = 0
+    if after is not None:
+        ids = [one["id"] for one in items]
+        if after not in ids:
+            raise ApiError(400, f"after: there is no {after!r:.80} in this list", param="after", code="invalid_value")
+        start = ids.index(after) + 1
+    shown = items[start : start + limit]
+    return {
+        "object": "list",
+        "data": shown,
+        "first_id": shown[0]["id"] if shown else None,
+        "last_id": shown[-1]["id"] if shown else None,
+        "has_more": len(items) > start + limit,
+    }
+
+
+def _pieces(file: UploadFile) -> Iterator[bytes]:
+    while piece := file.file.read(PIECE_BYTES):
+        yield piece
+
+
+__all__ = ["files_router", "page", "store_of"]

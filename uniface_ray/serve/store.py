@@ -1,0 +1,170 @@
+"""What clients leave with the server: files in pieces, in folders of their owners, on a disk or in S3."""
+
+import json
+import secrets
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import PurePath
+from typing import Any
+
+from uniface_ray.core.storage import Folder
+from uniface_ray.serve.errors import ApiError
+
+PIECE_BYTES = 8 * 2**20  # what is held in memory of a file
+_DAY_S = 86400
+
+
+def new_id(kind: str) -> str:
+    """`kind` and digits: later ones sort behind earlier ones, and nobody guesses them."""
+    return f"{kind}{time.time_ns():016x}{secrets.token_hex(8)}"
+
+
+@dataclass(frozen=True, slots=True)
+class FileRecord:
+    """A file, as OpenAI's API describes it.
+
+    Attributes:
+        id: `file-...`.
+        bytes: its size.
+        created_at: Unix seconds.
+        expires_at: after which it is gone.
+        filename: as the client called it.
+        purpose: `batch`, or `batch_output`.
+    """
+
+    id: str
+    bytes: int
+    created_at: int
+    expires_at: int
+    filename: str
+    purpose: str
+
+    def to_api(self) -> dict[str, Any]:
+        """The file object."""
+        return {"object": "file", "status": "processed", **asdict(self)}
+
+
+class Store:
+    """The files of one owner. Other owners' are not there for it.
+
+    Args:
+        folder: of all owners.
+        owner: name of a key.
+        max_bytes: of all files together.
+        keep_days: after which a file is gone.
+    """
+
+    def __init__(self, folder: Folder, owner: str, max_bytes: int, keep_days: float) -> None:
+        self.folder = folder
+        self.owner = owner
+        self._max_bytes = max_bytes
+        self._keep_s = keep_days * _DAY_S
+
+    def put(self, pieces: Iterable[bytes], filename: str, purpose: str) -> FileRecord:
+        """Keep a file; it is there once all of it is.
+
+        Args:
+            pieces: of its content, each at most `PIECE_BYTES`.
+            filename: as the client calls it; folders in it are left out.
+            purpose: see `FileRecord`.
+
+        Raises:
+            ApiError: 413, it is more than the owner may keep.
+        """
+        self.sweep()
+        left = self._max_bytes - sum(one.size for one in self.folder.walk(self._home))
+        number, size = new_id("file-"), 0
+        try:
+            for index, piece in enumerate(pieces):
+                size += len(piece)
+                if size > left:
+                    what = (
+                        f"this key may keep {self._max_bytes:,} bytes of files (files.owner_bytes); delete some first"
+                    )
+                    raise ApiError(413, what, param="file", code="quota_exceeded")
+                self.folder.write(f"{self._home}/{number}/{index:06d}", piece)
+        except BaseException:
+            self._drop(number)
+            raise
+        now = int(time.time())
+        record = FileRecord(number, size, now, now + int(self._keep_s), _plain(filename), purpose)
+        self.folder.write(f"{self._home}/{number}.json", json.dumps(asdict(record)).encode())
+        return record
+
+    def get(self, number: str) -> FileRecord:
+        """What is known of a file.
+
+        Raises:
+            ApiError: 404, the owner has no such file.
+        """
+        record = self._read(number)
+        if record is None or record.expires_at <= time.time():
+            raise ApiError(404, f"there is no file {number!r:.80}", param="file_id", code="file_not_found")
+        return record
+
+    def content(self, number: str) -> Iterator[bytes]:
+        """A file, piece by piece."""
+        for entry in self.folder.list(f"{self._home}/{number}"):
+            yield self.folder.read(entry.name)
+
+    def lines(self, number: str, most: int) -> Iterator[bytes]:
+        """A file line by line, without line ends; of one longer than `most` bytes, only its beginning, just longer."""
+        rest = b""
+        for piece in self.content(number):
+            *whole, last = piece.split(b"\n")
+            if whole:
+                yield (rest + whole[0])[: most + 1]
+                yield from (line[: most + 1] for line in whole[1:])
+                rest = b""
+            rest = (rest + last)[: most + 1]
+        if rest:
+            yield rest
+
+    def list(self) -> list[FileRecord]:
+        """All files, the newest first."""
+        names = [entry.name for entry in self.folder.list(self._home) if entry.name.endswith(".json")]
+        found = [self._read(PurePath(name).stem) for name in reversed(names)]
+        return [one for one in found if one and one.expires_at > time.time()]
+
+    def delete(self, number: str) -> None:
+        """Remove a file.
+
+        Raises:
+            ApiError: 404, the owner has no such file.
+        """
+        self.get(number)
+        self._drop(number)
+
+    def sweep(self) -> None:
+        """Remove files that have expired."""
+        for entry in self.folder.list(self._home):
+            if entry.name.endswith(".json"):
+                record = self._read(PurePath(entry.name).stem)
+                if record and record.expires_at <= time.time():
+                    self._drop(record.id)
+
+    @property
+    def _home(self) -> str:
+        return f"owners/{self.owner}/files"
+
+    def _read(self, number: str) -> FileRecord | None:
+        if not number.removeprefix("file-").isalnum():
+            return None
+        try:
+            return FileRecord(**json.loads(self.folder.read(f"{self._home}/{number}.json")))
+        except FileNotFoundError:
+            return None
+
+    def _drop(self, number: str) -> None:
+        self.folder.delete(f"{self._home}/{number}.json")  # first: what is left then is nobody's
+        for entry in self.folder.list(f"{self._home}/{number}"):
+            self.folder.delete(entry.name)
+
+
+def _plain(name: str) -> str:
+    last = PurePath(name.replace("\\", "/")).name
+    return "".join(letter for letter in last if letter.isprintable())[:255] or "file"
+
+
+__all__ = ["PIECE_BYTES", "FileRecord", "Store", "new_id"]
