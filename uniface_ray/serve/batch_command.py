@@ -1,13 +1,12 @@
 """The command of our pipeline that does a batch's run, as it is typed."""
 
 import sys
-from typing import Any
 
 from uniface_ray.core.config import StorageConfig
 from uniface_ray.core.serve_config import ServeConfig
 from uniface_ray.core.settings import Settings
 from uniface_ray.core.storage import Folder
-from uniface_ray.serve.batch_lines import COMMANDS, Endpoint
+from uniface_ray.serve.batch_lines import COMMANDS, Endpoint, as_typed
 
 SECRETS = ("access_key", "secret_key", "session_token")
 
@@ -71,14 +70,10 @@ def _typed(group: str, settings: Settings, but: tuple[str, ...] = ()) -> list[st
     """Settings that are not as they are by default."""
     default = type(settings)()
     return [
-        f"{group}.{name}={_text(value)}"
+        f"{group}.{name}={as_typed(value)}"
         for name, value in settings.model_dump().items()
         if name not in but and value != getattr(default, name)
     ]
-
-
-def _text(value: Any) -> str:
-    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 __all__ = ["SECRETS", "command_line", "secrets_of"]

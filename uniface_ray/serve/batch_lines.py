@@ -182,9 +182,17 @@ def _images(custom_id: str, values: dict[str, Any], offer: Offer) -> Line:
     if body.size not in (None, "auto", f"{size}x{size}"):
         raise ApiError(400, f"size: {model} draws {size}x{size}", param="size", code="invalid_size")
     drawing = body.drawing.model_dump(exclude_none=True, exclude={"files"})
-    typed = (*(f"task.{name}={value}" for name, value in drawing.items()), f"task.images_per_prompt={body.n or 1}")
+    drawing["images_per_prompt"] = body.n or 1
+    typed = tuple(f"task.{name}={as_typed(value)}" for name, value in drawing.items())
     seed = row_id_of(custom_id, 0) if body.seed is None else body.seed & (2**63 - 1)
     return Line(custom_id, Settings(model, typed), body.prompt, seed=seed)
+
+
+def as_typed(value: object) -> str:
+    """A setting's value as it is typed."""
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(str, value))}]"
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _model(name: str | None, offer: Offer) -> str:
@@ -201,3 +209,6 @@ def _refuse(name: str, asked: object, why: str = "") -> None:
     if asked:
         what = f"{name} cannot be set in a batch{': ' + why if why else ''}; leave it out"
         raise ApiError(400, what, param=name, code="unsupported_parameter")
+
+
+__all__ = ["COMMANDS", "Endpoint", "Line", "MalformedError", "Offer", "Settings", "Wrong", "as_typed", "read_lines"]
