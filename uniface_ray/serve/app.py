@@ -1,6 +1,6 @@
 """The HTTP application, over models that may be in this process or anywhere else."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from fastapi import FastAPI
 
@@ -14,17 +14,21 @@ from uniface_ray.serve.files import files_router
 from uniface_ray.serve.guarding import closing, guard
 from uniface_ray.serve.images import images_router
 from uniface_ray.serve.limits import Gate
+from uniface_ray.serve.metrics import Counted, Exporter, Metrics, metrics_router
 from uniface_ray.serve.models import Models, Served, models_router
 from uniface_ray.serve.page import page_router
 
 
-def build_app(config: ServeConfig, models: Mapping[str, Served], gate: Gate | None = None) -> FastAPI:
+def build_app(
+    config: ServeConfig, models: Mapping[str, Served], gate: Gate | None = None, exporters: Sequence[Exporter] = ()
+) -> FastAPI:
     """The endpoint.
 
     Args:
         config: its settings.
         models: by the name that requests call them; the first one is taken where a request names none.
         gate: limits of each key that hold for several replicas; None where this is the only one.
+        exporters: of numbers, besides `/metrics`.
     """
     app = FastAPI(
         title="uniface_ray",
@@ -35,15 +39,18 @@ def build_app(config: ServeConfig, models: Mapping[str, Served], gate: Gate | No
         redoc_url=None,
     )
     app.state.config = config
-    app.state.models = Models(models)
+    metrics = Metrics(exporters)
+    counted = {name: Counted(name, model, metrics) for name, model in models.items()}
+    app.state.models = Models(counted)
     add_handlers(app)
-    guard(app, config, gate)
+    guard(app, config, gate, metrics)
     app.state.presence = Presence(config.serve.drain_s)
     app.add_middleware(Draining, state=app.state.presence)
     app.include_router(models_router())
     app.include_router(chat_router())
     app.include_router(images_router())
     app.include_router(page_router())
+    app.include_router(metrics_router(metrics, list(counted.values())))
     app.include_router(files_router())
     add_batches(app, config, {name: model.image_size for name, model in models.items()})
     return app

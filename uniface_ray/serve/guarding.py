@@ -12,6 +12,7 @@ from uniface_ray.serve.batches import tend
 from uniface_ray.serve.decoding import Decoders
 from uniface_ray.serve.fetch import fetcher_of
 from uniface_ray.serve.limits import Gate, Rule
+from uniface_ray.serve.metrics import Metrics
 from uniface_ray.serve.pictures import Pictures
 
 # Of an upload's form, beside the file.
@@ -23,13 +24,14 @@ def rule_of(config: ServeConfig) -> Rule:
     return Rule(config.guard.requests_per_min, config.guard.concurrency, config.serve.timeout_s)
 
 
-def guard(app: FastAPI, config: ServeConfig, gate: Gate | None = None) -> None:
+def guard(app: FastAPI, config: ServeConfig, gate: Gate | None, metrics: Metrics) -> None:
     """Put the door before `app`, and `app.state.pictures` behind it.
 
     Args:
         app: with the lifespan `closing`.
         config: with all keys (`keys.with_environment`).
         gate: that counts for all replicas; None where there is but this one.
+        metrics: what is counted.
     """
     decode, settings = config.decode, config.guard
     app.state.fetcher = fetcher_of(config)
@@ -40,7 +42,7 @@ def guard(app: FastAPI, config: ServeConfig, gate: Gate | None = None) -> None:
         settings=settings,
         gate=gate or Gate(rule_of(config)),
         body_bytes={"/v1/files": config.files.max_bytes + _FORM_BYTES},
-        ended=(print_line,) if settings.access_log else (),
+        ended=(metrics.visit, print_line) if settings.access_log else (metrics.visit,),
     )
 
 
