@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from uniface_ray.train.tiny.attributes import VALUES
-from uniface_ray.train.tiny.augment import wild_views
+from uniface_ray.train.tiny.augment import random_views
 from uniface_ray.train.tiny.checkpoint import load_progress, one_cycle, save_progress
 from uniface_ray.train.tiny.image_tokenizer import AttributeHead, attribute_loss
 from uniface_ray.train.tiny.prepare import Prepared
@@ -63,13 +63,13 @@ def train_judge(prepared: Prepared, recipe: JudgeRecipe, weights: Tensor, path: 
         generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
         torch.manual_seed(recipe.seed * 1_000_003 + step)
         chosen = torch.multinomial(weights, recipe.batch, replacement=True, generator=generator)
-        views, told = wild_views(prepared.faces[chosen], IMAGE_SIZE, generator)
+        # It sees aligned faces only, as training faces and drawn ones are.
+        views = random_views(prepared.faces[chosen], IMAGE_SIZE, generator, strength=0.6)
         for group in optimizer.param_groups:
             group["lr"] = recipe.learning_rate * one_cycle(step, recipe.steps)
         with torch.autocast("cpu", torch.bfloat16):
             reading = judge(views.contiguous(memory_format=torch.channels_last))
-        classes = prepared.classes[chosen].masked_fill(~told, -1)
-        loss = attribute_loss(reading, classes, prepared.years[chosen])
+        loss = attribute_loss(reading, prepared.classes[chosen], prepared.years[chosen])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -30,9 +30,10 @@ def settle(prepared: Prepared, judge: Judge) -> Prepared:
     hair, bald = list(VALUES).index("hair_color"), list(VALUES).index("bald")
     grey, blond = (VALUES["hair_color"].index(name) for name in ("grey", "blond"))
     odd = (classes[:, hair] == grey) & (prepared.years < YOUNGEST_GREY)
-    odd |= (classes[:, hair] == blond) & (prepared.years > OLDEST_BLOND)
     was_unsure = prepared.classes[:, hair] < 0
     classes[was_unsure & (odd | (classes[:, bald] == 1)), hair] = -1
+    # Light hair at that age is white, whatever the light makes of it.
+    classes[was_unsure & (classes[:, hair] == blond) & (prepared.years > OLDEST_BLOND), hair] = grey
     return Prepared(faces=prepared.faces, classes=classes, years=prepared.years)
 
 
