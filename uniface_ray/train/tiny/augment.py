@@ -88,16 +88,17 @@ _TINT_HIDES = ("skin", "background")
 
 
 def wild_views(faces: Tensor, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Views as `random_views`, nearer, some with a cap or glasses, some without colour, some under coloured light.
+    """Views as `random_views`, nearer, some with a cap or glasses, some grey or vivid, some under coloured light.
 
     Returns:
         the views (B, 3, size, size), and what can still be told of them: (B, attributes) bool in the order of VALUES.
     """
     count = len(faces)
     told = torch.ones(count, len(VALUES), dtype=torch.bool)
-    chance = torch.rand(4, count, generator=generator)
+    chance = torch.rand(5, count, generator=generator)
     capped, grey, tinted, glasses = chance[0] < 0.25, chance[1] < 0.1, chance[2] < 0.3, chance[3] < 0.25
-    for chosen, names in ((capped, _CAP_HIDES), (grey, _GREY_HIDES), (tinted, _TINT_HIDES)):
+    vivid = chance[4] < 0.3
+    for chosen, names in ((capped, _CAP_HIDES), (grey, _GREY_HIDES), (tinted | vivid, _TINT_HIDES)):
         for name in names:
             told[chosen, list(VALUES).index(name)] = False
     dressed = _with_glasses(_with_caps(faces, capped, generator), glasses, generator)
@@ -107,16 +108,21 @@ def wild_views(faces: Tensor, size: int, generator: torch.Generator) -> tuple[Te
     light = torch.exp(torch.stack([warmth, torch.zeros(count), -warmth], dim=1))[:, :, None, None]
     views = ((views + 1.0) * light - 1.0).clamp(-1, 1)
     luma = (views * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1, keepdim=True)
+    # Hard contrast and strong or faded colours, as prints and scans have.
+    harder, stronger = torch.exp(torch.rand(2, count, 1, 1, 1, generator=generator) * 0.8 - 0.3)
+    middle = luma.mean((2, 3), keepdim=True)
+    hard = ((luma + (views - luma) * stronger - middle) * harder + middle).clamp(-1, 1)
+    views = torch.where(vivid[:, None, None, None], hard, views)
     return torch.where(grey[:, None, None, None], luma.expand_as(views), views), told
 
 
 def _with_caps(faces: Tensor, capped: Tensor, generator: torch.Generator) -> Tensor:
-    """A plain cap, darker or brighter at its brim, above the brows of the chosen faces (eyes lie at 47 %)."""
+    """A cap, half of them dark, some with an emblem, above the brows of the chosen faces (eyes lie at 47 %)."""
     side = faces.shape[-1]
     ticks = (torch.arange(side) + 0.5) / side
     faces = faces.clone()
     for index in capped.nonzero()[:, 0].tolist():
-        numbers = torch.rand(9, generator=generator)
+        numbers = torch.rand(11, generator=generator)
         brim = 0.24 + 0.12 * float(numbers[0])
         bend = (float(numbers[1]) - 0.3) * 0.5
         wide = 0.3 + 0.14 * float(numbers[2])
@@ -125,6 +131,12 @@ def _with_caps(faces: Tensor, capped: Tensor, generator: torch.Generator) -> Ten
         inside = (above > 0) & ((ticks[None, :] - 0.5).abs() < wide) & (above < 0.3 + 0.2 * float(numbers[3]))
         cap, band = numbers[4:7] * 255, (numbers[7] ** 2 * 255).expand(3)
         color = torch.where((above < 0.04 + 0.14 * float(numbers[8]))[None], band[:, None, None], cap[:, None, None])
+        if numbers[9] < 0.5:
+            color = color * 0.25
+        if numbers[10] < 0.4:
+            dots = torch.rand(side, side, generator=generator) < 0.5
+            emblem = dots & ((ticks[None, :] - 0.5).abs() < 0.12) & ((above - 0.07).abs() < 0.04)
+            color = torch.where(emblem[None], torch.tensor([230.0, 210.0, 120.0])[:, None, None], color)
         faces[index] = torch.where(inside[None], color.to(torch.uint8), faces[index])
     return faces
 
