@@ -106,8 +106,8 @@ def answers_result(model: Model, faces: list[Face], people: list[Attributes]) ->
     return results
 
 
-def drawn_result(model: Model, judge: Judge, each: int, settings: DrawSettings, sheet: Path | None) -> dict[str, Any]:
-    """How often the judge sees in a drawn face what its prompt asked for."""
+def drawn_people(each: int) -> tuple[list[Attributes], list[str]]:
+    """Kinds of people to draw, `each` of every kind, and a prompt for each one; the same whenever it is called."""
     rng = random.Random(0)
     wanted = [
         Attributes(gender=gender, age_group="young adult", smile=smile, hair_color=hair)
@@ -119,7 +119,12 @@ def drawn_result(model: Model, judge: Judge, each: int, settings: DrawSettings, 
         for gender, smile in itertools.product(VALUES["gender"], VALUES["smile"])
         for _ in range(each)
     ]
-    prompts = [short_prompt(person, rng, always=ATTRIBUTES) for person in wanted]
+    return wanted, [short_prompt(person, rng, always=ATTRIBUTES) for person in wanted]
+
+
+def drawn_result(model: Model, judge: Judge, each: int, settings: DrawSettings, sheet: Path | None) -> dict[str, Any]:
+    """How often the judge sees in a drawn face what its prompt asked for."""
+    wanted, prompts = drawn_people(each)
     pictures = model.pictures(prompts, settings)
     seen = judge_faces(judge, pictures)
     hits = {}

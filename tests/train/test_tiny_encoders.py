@@ -39,6 +39,19 @@ def test_a_view_without_colour_tells_no_hair_colour() -> None:
     assert told[:, list(VALUES).index("gender")].all()
 
 
+def test_caps_hide_hair_and_brows_keep_their_place() -> None:
+    plain = torch.full((256, 3, 64, 64), 128, dtype=torch.uint8)
+    views, told = wild_views(plain, 64, torch.Generator().manual_seed(0))
+    told_hair = told[:, list(VALUES).index("hair_color")]
+    assert torch.equal(told_hair, told[:, list(VALUES).index("bald")] & told_hair)
+    # What differs from an even grey picture was put on: caps where the hair is not told, glasses on either.
+    dressed = (views - views[:, :, -1:, -1:]).abs().amax((1, 2, 3)) > 0.3
+    capped = ~told[:, list(VALUES).index("bald")]
+    assert 0.15 < capped.float().mean() < 0.35
+    assert dressed[capped].float().mean() > 0.6
+    assert 0.05 < dressed[~capped].float().mean() < 0.5
+
+
 def test_telling_apart_is_cheapest_when_each_face_finds_itself() -> None:
     vectors = torch.nn.functional.normalize(torch.randn(8, 64, generator=torch.Generator().manual_seed(0)), dim=-1)
     assert apart_loss(torch.cat([vectors, vectors]), 0.1) < apart_loss(torch.cat([vectors, vectors.flip(0)]), 0.1)

@@ -210,6 +210,6 @@ def train_backbone(
         optimizer.step()
         if step % 50 == 0:
             log.info("backbone step %d: %s", step, ", ".join(f"{k} {v.item():.3f}" for k, v in vars(losses).items()))
-        if (step + 1) % 100 == 0 or step + 1 == last:
+        if (step + 1) % 25 == 0 or step + 1 == last:
             save_progress(path, trainee, optimizer, step + 1)
     return trainee.fold()

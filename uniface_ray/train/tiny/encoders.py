@@ -146,6 +146,6 @@ def train_encoders(prepared: Prepared, weights: Tensor, recipe: EncodersRecipe, 
                 apart.item(),
                 learning.item(),
             )
-        if (step + 1) % 200 == 0 or step + 1 == recipe.steps:
+        if (step + 1) % 100 == 0 or step + 1 == recipe.steps:
             save_progress(path, pupils, optimizer, step + 1)
     return pupils.eval()

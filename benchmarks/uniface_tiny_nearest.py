@@ -1,0 +1,88 @@
+"""How near drawn faces come to the faces that the model was trained on, beside held-out ones: memorising shows so.
+
+python benchmarks/uniface_tiny_nearest.py --faces FOLDER --model FOLDER [--extra FOLDER] [--out FILE.json] [--sheet PNG]
+
+The model knows faces as image codes only, so all are compared as it could draw them at best: encoded and decoded. Two
+measures: Euclidean distance of pixels at 32 x 32 (0..1), and of the identity encoder's features, each face's to length
+1. Held-out faces come from the same generator as the training faces.
+"""
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from benchmarks.uniface_tiny_agreement import Model, drawn_people, save_sheet
+from uniface_ray.evaluate.nearest import Floats, nearest, nearness
+from uniface_ray.model.drawing import DrawSettings
+from uniface_ray.train.tiny.faces import read_faces, split_shards
+
+BATCH = 64
+
+
+@torch.inference_mode()
+def as_drawn(model: Model, shards: list[Path]) -> Tensor:
+    """The faces of `shards`, encoded and decoded: (N, 3, side, side) in -1..1."""
+    faces = [face.pixels for shard in shards for face in read_faces(shard)]
+    size = model.network.config.magvit_config.image_size
+    pictures = []
+    for start in range(0, len(faces), BATCH):
+        pixels = torch.from_numpy(np.stack(faces[start : start + BATCH])).permute(0, 3, 1, 2).float() / 127.5 - 1
+        small = F.interpolate(pixels, size=size, mode="bicubic", antialias=True).clamp(-1, 1)
+        pictures.append(model.network.decode_images(model.network.encode_images(small)).clamp(-1, 1))
+    return torch.cat(pictures)
+
+
+@torch.inference_mode()
+def measures(model: Model, pictures: Tensor) -> dict[str, Floats]:
+    """Features (N, D) of pictures by the name of the measure."""
+    encoders = model.network.encoders
+    assert encoders is not None
+    seen = torch.cat([encoders.identity(some).float().flatten(1) for some in pictures.split(BATCH)])
+    pixels = F.interpolate(pictures, size=32, mode="bilinear", antialias=True).flatten(1) / 2
+    return {"pixels": pixels.numpy(), "identity": F.normalize(seen, dim=1).numpy()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--faces", type=Path, required=True, help="folder of parquet shards, the last fifth held out"
+    )
+    parser.add_argument("--extra", type=Path, help="folder of more shards that the model was trained on")
+    parser.add_argument("--model", type=Path, required=True, help="model folder")
+    parser.add_argument("--out", type=Path, help="JSON file for the result")
+    parser.add_argument("--sheet", type=Path, help="PNG of the drawn faces that are nearest, each above its neighbour")
+    parser.add_argument("--each", type=int, default=12, help="drawn faces of each kind of prompt")
+    parser.add_argument("--guidance", type=float, default=2.0)
+    arguments = parser.parse_args()
+
+    train, held_out = split_shards(arguments.faces)
+    extra = sorted(arguments.extra.glob("*.parquet")) if arguments.extra else []
+    model = Model(arguments.model)
+    known, unseen = as_drawn(model, [*train, *extra]), as_drawn(model, held_out)
+    _, prompts = drawn_people(arguments.each)
+    drawn = model.pictures(prompts, DrawSettings(steps=18, guidance=arguments.guidance))
+    of_known, of_unseen, of_drawn = (measures(model, pictures) for pictures in (known, unseen, drawn))
+    result = {"model": arguments.model.name, "trained_on": len(known), "held_out": len(unseen), "drawn": len(drawn)}
+    pairs = []
+    for name, features in of_known.items():
+        neighbours, distances = nearest(of_drawn[name], features)
+        _, others = nearest(of_unseen[name], features)
+        result |= {name: asdict(nearness(distances, others))}
+        closest = distances.argsort()[:8]
+        pairs += [drawn[closest], known[neighbours[closest]]]
+    text = json.dumps(result, indent=2)
+    print(text)
+    if arguments.out:
+        arguments.out.write_text(text + "\n", encoding="utf-8")
+    if arguments.sheet:
+        save_sheet(torch.cat(pairs), arguments.sheet)
+
+
+if __name__ == "__main__":
+    main()
