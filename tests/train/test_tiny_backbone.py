@@ -1,5 +1,6 @@
 """The training's shortcuts (packed rows, bit tables, resuming) change nothing that the shipped model sees."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -108,6 +109,17 @@ def test_flipped_bits_stay_codes() -> None:
     changed = flip_bits(codes, 12, 0.02, generator) ^ codes
     share = sum(((changed >> bit) & 1).float().mean().item() for bit in range(12)) / 12
     assert share == pytest.approx(0.02, rel=0.1)
+
+
+def test_painted_faces_are_read_but_not_drawn(prepared: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
+    talk = talk_about(replace(prepared, painted=torch.arange(6) > 1))
+    read: list[int] = []
+    drawn: list[int] = []
+    monkeypatch.setattr(talk, "conversations", lambda face, told, rng: read.append(face) or [Conversation([3], [4])])
+    monkeypatch.setattr(talk, "prompt", lambda face, rng: drawn.append(face) or [])
+    make_batch(new_model(), talk, torch.ones(6), replace(RECIPE, read=40, drawn=40), 0)
+    assert set(read) == set(range(6))
+    assert set(drawn) == {0, 1}
 
 
 def test_a_batch_is_the_same_whenever_it_is_made(prepared: Prepared) -> None:

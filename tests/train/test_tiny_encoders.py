@@ -1,5 +1,6 @@
 """The encoders' training: what a wild view hides is not asked, losses are least where they should be, steps teach."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from uniface_ray.model.magvit import MagvitV2
 from uniface_ray.model.presets import preset
 from uniface_ray.train.tiny.attributes import VALUES
 from uniface_ray.train.tiny.augment import wild_views
-from uniface_ray.train.tiny.encoders import EncodersRecipe, apart_loss, taught_loss, train_encoders
+from uniface_ray.train.tiny.encoders import EncodersRecipe, Pupils, apart_loss, taught_loss, train_encoders
 from uniface_ray.train.tiny.judge import JudgeRecipe, judge_faces, train_judge
 from uniface_ray.train.tiny.network import new_model
 from uniface_ray.train.tiny.prepare import Prepared
@@ -78,12 +79,20 @@ def test_training_resumes_and_the_model_sees_as_the_pupils_did(prepared: Prepare
     assert not any(p.requires_grad for p in model.encoders.identity.parameters())
 
 
-def test_a_judge_gives_probabilities_and_settles_only_the_open(prepared: Prepared, tmp_path: Path) -> None:
+def test_a_judge_gives_probabilities(prepared: Prepared, tmp_path: Path) -> None:
     judge = train_judge(prepared, JudgeRecipe(steps=2, batch=4), torch.ones(8), tmp_path / "judge.pt")
     seen = judge_faces(judge, torch.zeros(3, 3, 128, 128))
     for name, values in VALUES.items():
         assert seen[name].shape == (3, len(values))
         torch.testing.assert_close(seen[name].sum(-1), torch.ones(3))
-    settled = settle(prepared, judge)
+
+
+def test_only_the_open_is_settled_and_ages_by_the_nearest_group(prepared: Prepared) -> None:
+    years = torch.tensor([5.0, 14.0, 16.0, 33.0, 39.0, 54.0, 55.0, 80.0])
+    settled = settle(replace(prepared, years=years), Pupils().eval())
     known = prepared.classes >= 0
     assert torch.equal(settled.classes[known], prepared.classes[known])
+    groups = [VALUES["age_group"][index] for index in settled.classes[:, list(VALUES).index("age_group")].tolist()]
+    assert groups == ["child"] * 2 + ["young adult"] * 2 + ["middle-aged"] * 2 + ["older"] * 2
+    # Pupils that have learnt nothing are sure of nothing.
+    assert (settled.classes[:, list(VALUES).index("smile")] == -1).all()

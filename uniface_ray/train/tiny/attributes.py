@@ -78,6 +78,11 @@ def age_group(age: float) -> str | None:
     return next((name for name, (low, high) in _AGE_RANGES.items() if low <= age < high), None)
 
 
+def nearest_age_group(age: float) -> str:
+    """Group of an age in years; near a border, the one whose range is nearer."""
+    return min(_AGE_RANGES, key=lambda name: max(_AGE_RANGES[name][0] - age, age - _AGE_RANGES[name][1], 0.0))
+
+
 def gender(p_male: float) -> str | None:
     """ "male" above 0.9, "female" below 0.1."""
     return "male" if p_male > 0.9 else "female" if p_male < 0.1 else None

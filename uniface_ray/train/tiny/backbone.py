@@ -153,8 +153,10 @@ def make_batch(
     """The batch of one step, the same whenever it is made."""
     seed = recipe.seed * 1_000_003 + step
     generator, rng = torch.Generator().manual_seed(seed), random.Random(seed)
-    chosen = torch.multinomial(weights, recipe.read + recipe.drawn, replacement=True, generator=generator)
-    read, drawn = chosen[: recipe.read], chosen[recipe.read :]
+    read = torch.multinomial(weights, recipe.read, replacement=True, generator=generator)
+    if talk.prepared.painted is not None:
+        weights = weights.masked_fill(talk.prepared.painted, 0.0)
+    drawn = torch.multinomial(weights, recipe.drawn, replacement=True, generator=generator)
     seen = see(model, talk.prepared.faces[read], generator)
     return Batch(
         seen=seen,

@@ -102,6 +102,18 @@ def taught_loss(pupil: dict[str, Tensor], teacher: dict[str, Tensor]) -> Tensor:
     return total
 
 
+@torch.no_grad()
+def read_attributes(pupils: Pupils, pixels: Tensor) -> dict[str, Tensor]:
+    """What the identity encoder makes of pixels (B, 3, H, W) in -1..1: probabilities (B, values) by attribute name,
+    averaged with those of the mirrored views."""
+    total = {name: torch.zeros(len(pixels), len(values)) for name, values in VALUES.items()}
+    for start in range(0, len(pixels), 64):
+        for views in (pixels[start : start + 64], pixels[start : start + 64].flip(-1)):
+            for name, logits in pupils.identity_tells(pupils.look(views)[0])[0].items():
+                total[name][start : start + 64] += logits.float().softmax(-1) / 2
+    return total
+
+
 def train_encoders(prepared: Prepared, weights: Tensor, recipe: EncodersRecipe, out: Path) -> Pupils:
     """Train, or go on training from the checkpoint in `out`; faces are drawn by `weights` (count,)."""
     torch.manual_seed(recipe.seed)

@@ -22,12 +22,14 @@ class Prepared:
     """Faces ready to train on.
 
     `faces`: (count, 3, SIDE, SIDE) uint8; `classes`: (count, attributes) int64 in the order of VALUES, -1 where unsure;
-    `years`: (count,) float32 estimated ages.
+    `years`: (count,) float32 estimated ages; `painted`: (count,) bool, faces to learn reading from but not to draw,
+    None where there are none.
     """
 
     faces: Tensor
     classes: Tensor
     years: Tensor
+    painted: Tensor | None = None
 
     def attributes(self, index: int) -> Attributes:
         """Sure attributes of one face."""

@@ -12,6 +12,7 @@ from uniface_ray.train.tiny.image_tokenizer import TokenizerRecipe, train_image_
 from uniface_ray.train.tiny.judge import JudgeRecipe, train_judge
 from uniface_ray.train.tiny.network import new_model
 from uniface_ray.train.tiny.prepare import Prepared
+from uniface_ray.train.tiny.repaint import with_repainted
 from uniface_ray.train.tiny.settle import settle
 from uniface_ray.train.tiny.talk import Talk, example_texts, rarity
 from uniface_ray.train.tiny.text_tokenizer import load_or_train
@@ -30,10 +31,11 @@ class Recipe:
 
 def make(prepared: Prepared, out: Path, recipe: Recipe) -> Path:
     """Train all parts, or take up what `out` already holds, and return the folder of the model."""
-    weights = rarity(prepared.classes)
+    weights, more = rarity(prepared.classes), with_repainted(prepared)
     magvit, _ = train_image_tokenizer(prepared.faces, prepared.classes, prepared.years, recipe.tokenizer, out)
-    pupils = train_encoders(prepared, weights, recipe.encoders, out)
-    settled = settle(prepared, train_judge(prepared, recipe.judge, weights, out / "judge.pt"))
+    pupils = train_encoders(more, rarity(more.classes), recipe.encoders, out)
+    train_judge(prepared, recipe.judge, weights, out / "judge.pt")
+    settled = settle(more, pupils)
     tokenizer = load_or_train(example_texts(settled), out / "text_tokenizer")
     config = preset("tiny", text_vocab_size=len(tokenizer))
     model = new_model(config, magvit, pupils.identity, pupils.semantic)

@@ -4,6 +4,7 @@ Where hair and background lie is a guess of `regions.find_regions`, soft at its 
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -69,8 +70,11 @@ def repaint_hair(faces: Tensor, lightness: tuple[float, float], depth: float, ge
 
 
 def with_repainted(prepared: Prepared, seed: int = 5) -> Prepared:
-    """`prepared`, copies of grown faces with other hair, and copies of some of all these before other backgrounds."""
-    generator = torch.Generator().manual_seed(seed)
+    """`prepared`, copies of grown faces with other hair, and copies of some of all these before other backgrounds.
+
+    The faces themselves come first.
+    """
+    generator, count = torch.Generator().manual_seed(seed), len(prepared.years)
     hair, bald, background = (list(VALUES).index(name) for name in ("hair_color", "bald", "background"))
     fit = (prepared.years >= _GREYS_FROM) & (prepared.classes[:, bald] == 0) & (prepared.classes[:, hair] >= 0)
     for color, lightness, depth, share in _PAINTS:
@@ -82,7 +86,8 @@ def with_repainted(prepared: Prepared, seed: int = 5) -> Prepared:
     chosen = torch.rand(len(prepared.faces), generator=generator) < _BACKGROUND_SHARE
     copies = _copies(prepared, chosen, partial(repaint_backgrounds, generator=generator))
     copies.classes[:, background] = -1
-    return _joined(prepared, copies)
+    joined = _joined(prepared, copies)
+    return replace(joined, painted=torch.arange(len(joined.years)) >= count)
 
 
 def _copies(prepared: Prepared, chosen: Tensor, paint: Callable[[Tensor], Tensor]) -> Prepared:
