@@ -50,9 +50,7 @@ def measures(model: Model, pictures: Tensor) -> dict[str, Floats]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--faces", type=Path, required=True, help="folder of parquet shards, the last fifth held out"
-    )
+    parser.add_argument("--faces", type=Path, required=True, help="folder of parquet shards, the last fifth held out")
     parser.add_argument("--extra", type=Path, help="folder of more shards that the model was trained on")
     parser.add_argument("--model", type=Path, required=True, help="model folder")
     parser.add_argument("--out", type=Path, help="JSON file for the result")
