@@ -37,7 +37,8 @@ def test_a_view_without_colour_tells_no_hair_colour() -> None:
     assert 0 < grey.sum() < 32
     assert not told[grey, hair].any()
     assert told[:, hair].any()
-    assert told[:, list(VALUES).index("gender")].all()
+    assert told[:, list(VALUES).index("gender")].float().mean() > 0.7
+    assert told[:, list(VALUES).index("smile")].all()
 
 
 def test_caps_hide_hair_and_brows_keep_their_place() -> None:
@@ -48,9 +49,9 @@ def test_caps_hide_hair_and_brows_keep_their_place() -> None:
     # What differs from an even grey picture was put on: caps where the hair is not told, glasses on either.
     dressed = (views - views[:, :, -1:, -1:]).abs().amax((1, 2, 3)) > 0.3
     capped = ~told[:, list(VALUES).index("bald")]
-    assert 0.15 < capped.float().mean() < 0.35
+    assert 0.3 < capped.float().mean() < 0.5
     assert dressed[capped].float().mean() > 0.6
-    assert 0.05 < dressed[~capped].float().mean() < 0.5
+    assert 0.1 < dressed[~capped].float().mean() < 0.7
 
 
 def test_telling_apart_is_cheapest_when_each_face_finds_itself() -> None:

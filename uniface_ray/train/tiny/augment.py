@@ -83,6 +83,8 @@ def _degrade(views: Tensor, generator: torch.Generator, strength: float) -> Tens
 
 # What each change of a picture makes untrue or unseen.
 _CAP_HIDES = ("hair_color", "bald")
+# A reader that says man or woman of such a face says what caps are mostly worn by.
+_BOTH_HIDE = ("gender",)
 _GREY_HIDES = ("hair_color", "skin", "background")
 _TINT_HIDES = ("skin", "background")
 
@@ -96,9 +98,10 @@ def wild_views(faces: Tensor, size: int, generator: torch.Generator) -> tuple[Te
     count = len(faces)
     told = torch.ones(count, len(VALUES), dtype=torch.bool)
     chance = torch.rand(5, count, generator=generator)
-    capped, grey, tinted, glasses = chance[0] < 0.25, chance[1] < 0.1, chance[2] < 0.3, chance[3] < 0.25
+    capped, grey, tinted, glasses = chance[0] < 0.4, chance[1] < 0.1, chance[2] < 0.3, chance[3] < 0.4
     vivid = chance[4] < 0.3
-    for chosen, names in ((capped, _CAP_HIDES), (grey, _GREY_HIDES), (tinted | vivid, _TINT_HIDES)):
+    hides = ((capped, _CAP_HIDES), (grey, _GREY_HIDES), (tinted | vivid, _TINT_HIDES), (capped & glasses, _BOTH_HIDE))
+    for chosen, names in hides:
         for name in names:
             told[chosen, list(VALUES).index(name)] = False
     dressed = _with_glasses(_with_caps(faces, capped, generator), glasses, generator)
@@ -122,7 +125,7 @@ def _with_caps(faces: Tensor, capped: Tensor, generator: torch.Generator) -> Ten
     ticks = (torch.arange(side) + 0.5) / side
     faces = faces.clone()
     for index in capped.nonzero()[:, 0].tolist():
-        numbers = torch.rand(11, generator=generator)
+        numbers = torch.rand(12, generator=generator)
         brim = 0.24 + 0.12 * float(numbers[0])
         bend = (float(numbers[1]) - 0.3) * 0.5
         wide = 0.3 + 0.14 * float(numbers[2])
@@ -133,6 +136,8 @@ def _with_caps(faces: Tensor, capped: Tensor, generator: torch.Generator) -> Ten
         color = torch.where((above < 0.04 + 0.14 * float(numbers[8]))[None], band[:, None, None], cap[:, None, None])
         if numbers[9] < 0.5:
             color = color * 0.25
+        if numbers[11] < 0.3:  # a white top, as of uniforms
+            color = torch.where((above < 0.04 + 0.14 * float(numbers[8]))[None], color, torch.tensor(235.0))
         if numbers[10] < 0.4:
             dots = torch.rand(side, side, generator=generator) < 0.5
             emblem = dots & ((ticks[None, :] - 0.5).abs() < 0.12) & ((above - 0.07).abs() < 0.04)
