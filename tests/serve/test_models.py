@@ -1,12 +1,20 @@
 """Which models there are, and whether they work."""
 
+import shutil
+from pathlib import Path
+
 import httpx2
 import openai
+import peft
 import pytest
+import torch
 
-from tests.serve.conftest import Configure
+from tests.serve.conftest import Configure, serving
+from tests.serve.test_chat import ask
 from uniface_ray.core.errors import UserError
-from uniface_ray.serve.catalogue import catalogue
+from uniface_ray.model import UniFaceForConditionalGeneration
+from uniface_ray.serve.app import build_app
+from uniface_ray.serve.catalogue import build_loop, catalogue
 from uniface_ray.serve.loop import EngineLoop
 
 
@@ -30,6 +38,35 @@ def test_alive_and_ready(address: str, loop: EngineLoop, monkeypatch: pytest.Mon
 def test_a_server_has_several_models(configure: Configure) -> None:
     config = configure(f"serve.models=[other={configure().model.path},third={configure().model.path}]")
     assert [entry.model.name for entry in catalogue(config)] == ["random", "other", "third"]
+
+
+@pytest.fixture(scope="module")
+def adapter(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A LoRA adapter with random weights."""
+    model = UniFaceForConditionalGeneration.from_pretrained(folder)
+    torch.manual_seed(0)
+    settings = peft.LoraConfig(r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
+    made = tmp_path_factory.mktemp("adapter")
+    peft.get_peft_model(model, settings).save_pretrained(made)
+    return made
+
+
+def test_an_adapter_is_a_model_by_its_own_name(configure: Configure, adapter: Path, loop: EngineLoop) -> None:
+    config = configure(f"serve.models=[tuned={adapter}]")
+    base, tuned = catalogue(config)
+    assert base.checked.fingerprint != tuned.checked.fingerprint
+    made = build_loop(config, tuned.model, "cpu", "float32")
+    with serving(build_app(config, {"random": loop, "tuned": made})) as url:
+        client = openai.OpenAI(base_url=f"{url}/v1", api_key="none")
+        one, other = (ask(client, model=name).choices[0].message.content for name in ("random", "tuned"))
+    made.close()
+    assert one != other
+
+
+def test_an_adapter_that_is_not_whole_is_told(configure: Configure, adapter: Path, tmp_path: Path) -> None:
+    shutil.copy(adapter / "adapter_config.json", tmp_path)
+    with pytest.raises(UserError, match=r"no adapter_model.safetensors"):
+        catalogue(configure(f"serve.models=[tuned={tmp_path}]"))
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import torch
 import transformers
 
 from uniface_ray.core.records import Reject, RejectError, RejectKind
+from uniface_ray.engine.adapters import merge
 from uniface_ray.engine.allocator import keep_freed_memory
 from uniface_ray.engine.encoding import EncodeRunner, EncodeSequence
 from uniface_ray.engine.image import ImageRunner, ImageSequence
@@ -39,6 +40,7 @@ class UniFaceEngine:
         threads: int | None = None,
         image_share: float | None = None,
         image_batch: int | None = None,
+        adapter: Path | None = None,
     ) -> None:
         """Load the model of `folder`.
 
@@ -50,6 +52,10 @@ class UniFaceEngine:
             threads: torch threads of this process; None leaves them alone.
             image_share: of the time, that drawing takes while answers are under way; None lets both go on in each step.
             image_batch: images drawn at a time; None is as many as a step of moderate length allows.
+            adapter: folder of a LoRA adapter to merge into the model.
+
+        Raises:
+            UserError: an adapter that does not fit the model.
         """
         if threads is not None:
             torch.set_num_threads(threads)
@@ -60,6 +66,8 @@ class UniFaceEngine:
         transformers.logging.disable_progress_bar()  # a replica has no terminal
         self.processor = UniFaceProcessor.from_pretrained(folder)
         model = UniFaceForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval().to(self.device)
+        if adapter:
+            model = merge(model, adapter)
         for parameter in model.showo.parameters():  # and no buffers: rotary angles need their float32
             parameter.data = parameter.data.to(getattr(torch, dtype))
         self.model = model

@@ -7,6 +7,8 @@ from uniface_ray.core.compose import absolute
 from uniface_ray.core.config import ModelConfig
 from uniface_ray.core.errors import UserError
 from uniface_ray.core.serve_config import ServeConfig
+from uniface_ray.core.storage import Folder
+from uniface_ray.engine.adapters import check_adapter, is_adapter
 from uniface_ray.engine.null import NullEngine
 from uniface_ray.engine.protocol import Engine
 from uniface_ray.engine.uniface import UniFaceEngine
@@ -40,14 +42,32 @@ def catalogue(config: ServeConfig) -> Sequence[Entry]:
     names = [model.name for model in models]
     if len(set(names)) < len(names):
         raise UserError(f"serve.models and model.name name {', '.join(names)}: give every model a name of its own")
-    return [Entry(model, check_model(model, config.storage)) for model in models]
+    return [Entry(model, check(config, model)) for model in models]
+
+
+def check(config: ServeConfig, model: ModelConfig) -> CheckedModel:
+    """Look at one of the models, or at an adapter of the first.
+
+    Raises:
+        UserError: it is not there or not whole.
+    """
+    if _is_adapter(config, model):
+        return check_adapter(model, config.model, config.storage)
+    return check_model(model, config.storage)
+
+
+def _is_adapter(config: ServeConfig, model: ModelConfig) -> bool:
+    return model.name != config.model.name and is_adapter(Folder(model.path, config.storage))
 
 
 def build_engine(config: ServeConfig, model: ModelConfig, device: str, dtype: str, threads: int | None) -> Engine:
     """A model's engine, with its weights on `device`."""
-    folder = model_folder(model, config.storage)
     if config.engine.kind == "null":
-        return NullEngine(check_model(model, config.storage).image_size)
+        return NullEngine(check(config, model).image_size)
+    adapter = None
+    folder = model_folder(model, config.storage)
+    if _is_adapter(config, model):
+        adapter, folder = folder, model_folder(config.model, config.storage)
     return UniFaceEngine(
         folder,
         device,
@@ -56,6 +76,7 @@ def build_engine(config: ServeConfig, model: ModelConfig, device: str, dtype: st
         threads,
         image_share=config.serve.image_share,
         image_batch=config.serve.image_batch,
+        adapter=adapter,
     )
 
 
@@ -73,4 +94,4 @@ def build_loop(
     return EngineLoop(engine, config.engine.batch_size, images, config.serve.max_waiting, broken)
 
 
-__all__ = ["Entry", "build_engine", "build_loop", "catalogue"]
+__all__ = ["Entry", "build_engine", "build_loop", "catalogue", "check"]

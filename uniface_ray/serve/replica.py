@@ -8,8 +8,7 @@ from uniface_ray.core.config import ModelConfig
 from uniface_ray.core.errors import UserError
 from uniface_ray.core.serve_config import ServeConfig
 from uniface_ray.engine.protocol import Request
-from uniface_ray.engine.weights import check_model
-from uniface_ray.serve.catalogue import build_loop
+from uniface_ray.serve.catalogue import build_loop, check
 from uniface_ray.serve.loop import EngineLoop
 from uniface_ray.serve.models import News
 
@@ -39,7 +38,7 @@ class Replica:
             broken: called when the engine has failed for good, after all who wait have been told.
         """
         self.model = model
-        self.fingerprint = check_model(model, config.storage).fingerprint
+        self.fingerprint = check(config, model).fingerprint
         self._config = config
         self._make: Callable[[ModelConfig], EngineLoop] = lambda one: build_loop(
             config, one, device, dtype, threads, broken
@@ -79,7 +78,7 @@ class Replica:
         """
         async with self._reloading:
             model = self.model if path is None else self.model.model_copy(update={"path": path})
-            checked = await asyncio.to_thread(check_model, model, self._config.storage)
+            checked = await asyncio.to_thread(check, self._config, model)
             if checked.image_size != self.image_size:
                 raise UserError(
                     f"{model.path} holds a model of {checked.image_size}-pixel images, but {model.name} serves those "

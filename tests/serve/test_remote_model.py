@@ -1,0 +1,123 @@
+"""A model elsewhere: what becomes of a request whose replica is lost. The handle is a plain object, without Ray."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from ray.exceptions import RayActorError
+from ray.serve.exceptions import BackPressureError
+
+from uniface_ray.engine.protocol import Ask, Draw, Drawing, Request, Text
+from uniface_ray.serve.errors import ApiError, busy
+from uniface_ray.serve.loop import REPLICA_GONE
+from uniface_ray.serve.models import News
+from uniface_ray.serve.remote_model import RemoteModel
+
+PIXELS = np.zeros((3, 8, 8), np.uint8)
+
+
+class Handle:
+    """Each call fails or answers as the next of `plays` says: what it gives, and how it ends."""
+
+    def __init__(self, *plays: tuple[list[News], Exception | None]) -> None:
+        self.plays, self.calls, self.cancelled = list(plays), 0, 0
+        self.answer = self.watch = self
+
+    def options(self, stream: bool) -> "Handle":
+        return self
+
+    def remote(self, request: Request) -> "Response":
+        news, error = self.plays[self.calls]
+        self.calls += 1
+        return Response(news, error, self)
+
+
+class Response:
+    def __init__(self, news: list[News], error: Exception | None, handle: Handle) -> None:
+        self.news, self.error, self.handle = news, error, handle
+
+    def __await__(self) -> Any:
+        async def wait() -> News:
+            if self.error:
+                raise self.error
+            return self.news[-1]
+
+        return wait().__await__()
+
+    async def __aiter__(self) -> AsyncGenerator[News]:
+        for one in self.news:
+            yield one
+        if self.error:
+            raise self.error
+
+    def cancel(self) -> None:
+        self.handle.cancelled += 1
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("uniface_ray.serve.remote_model._WAIT_S", 0.0)
+
+
+def asked(handle: Handle, request: Request) -> list[News]:
+    async def ask() -> list[News]:
+        return [news async for news in RemoteModel(handle, 8, 3).ask(request)]  # type: ignore[arg-type]
+
+    return asyncio.run(ask())
+
+
+def text(words: str, last: bool = False) -> News:
+    return News(Text(words, len(words)), last)
+
+
+def image(level: int, last: bool = False) -> News:
+    return News(Drawing(np.full((3, 8, 8), level, np.uint8), ""), last)
+
+
+LOST: list[Callable[[], Exception]] = [RayActorError, lambda: ApiError(503, "it went away", code=REPLICA_GONE)]
+
+
+@pytest.mark.parametrize("lost", LOST)
+def test_a_lost_replica_is_asked_again(lost: Callable[[], Exception]) -> None:
+    handle = Handle(([], lost()), ([], lost()), ([text("done", True)], None))
+    assert asked(handle, Ask(PIXELS, "?", 4)) == [text("done", True)]
+    assert handle.calls == 3
+
+
+def test_unfinished_images_are_seen_once_each() -> None:
+    first = [image(1), image(2)]
+    again = [image(1), image(2), image(3), image(4, True)]
+    found = asked(Handle((first, RayActorError()), (again, None)), Draw("x", 0, 5, 0, 0, "cosine", partials=3))
+    assert [news.outcome.pixels[0, 0, 0] for news in found if isinstance(news.outcome, Drawing)] == [1, 2, 3, 4]
+
+
+def test_replicas_that_are_always_lost_are_an_error_in_the_end() -> None:
+    handle = Handle(*[([], RayActorError())] * 9)
+    with pytest.raises(ApiError, match="again and again") as caught:
+        asked(handle, Ask(PIXELS, "?", 4))
+    assert (caught.value.status, handle.calls) == (503, 4)
+
+
+def test_what_no_replica_can_mend_is_told_at_once() -> None:
+    full = Handle(([], BackPressureError(3, 3)))
+    with pytest.raises(ApiError) as caught:
+        asked(full, Ask(PIXELS, "?", 4))
+    assert (caught.value.status, caught.value.headers, full.calls) == (429, {"Retry-After": "1"}, 1)
+    refused = busy("no room", 3)
+    with pytest.raises(ApiError) as caught:
+        asked(Handle(([], refused)), Ask(PIXELS, "?", 4))
+    assert caught.value is refused
+
+
+def test_a_reader_who_goes_takes_the_request_back() -> None:
+    handle = Handle(([text("a"), text("ab"), text("abc", True)], None))
+
+    async def leave() -> None:
+        stream = RemoteModel(handle, 8, 3).ask(Ask(PIXELS, "?", 4, watched=True))  # type: ignore[arg-type]
+        await anext(stream)
+        await stream.aclose()
+
+    asyncio.run(leave())
+    assert handle.cancelled == 1
