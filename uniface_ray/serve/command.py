@@ -19,6 +19,10 @@ from uniface_ray.serve.keys import check_open, with_environment
 _APP = "uniface"
 _LEAST_CPUS = 4
 _LOOK_S = 0.2
+_SERVE_SETTINGS = {
+    # A proxy that takes longer to start, on a busy machine, would be killed in the middle of it, and the server too.
+    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
+}
 
 
 def run(config: ServeConfig) -> int:
@@ -46,6 +50,8 @@ def serve(config: ServeConfig) -> int:
     if not joins_cluster(config.cluster):
         _check_port(config.serve.host, config.serve.port)
         resolve_device(config.engine, local_gpus())
+    for name, value in _SERVE_SETTINGS.items():  # before Ray's processes start, which have them from this one
+        os.environ.setdefault(name, value)
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     with interrupts() as asked:
         print("starting Ray", flush=True)
@@ -87,6 +93,7 @@ class _Reload:
 def _serve(config: ServeConfig, entries: Sequence[Entry], cluster: Cluster) -> None:
     # Only now: importing it takes seconds, which a mistake in the settings should not cost.
     import ray.serve
+    from ray.exceptions import RayError
 
     from uniface_ray.serve.deployment import build_application, replica_threads
 
@@ -101,7 +108,7 @@ def _serve(config: ServeConfig, entries: Sequence[Entry], cluster: Cluster) -> N
     try:
         ray.serve.start(http_options=http)
         ray.serve.run(build_application(config, entries, device, threads), name=_APP)
-    except RuntimeError as error:
+    except (RuntimeError, TimeoutError, RayError) as error:
         raise UniFaceError(f"the server did not start: {error}") from error
 
 

@@ -24,7 +24,7 @@ from uniface_ray.serve.app import build_app
 from uniface_ray.serve.catalogue import Entry, catalogue
 from uniface_ray.serve.draining import drain
 from uniface_ray.serve.guarding import rule_of
-from uniface_ray.serve.keys import with_environment
+from uniface_ray.serve.keys import check_open, with_environment
 from uniface_ray.serve.models import News
 from uniface_ray.serve.remote_model import RemoteModel
 from uniface_ray.serve.replica import Replica
@@ -170,6 +170,7 @@ def application(settings: dict[str, Any]) -> Application:
     typed = [f"{name}={_typed(value)}" for name, value in settings.items()]
     config = compose("serve", typed, ServeConfig)
     config = config.model_copy(update={"guard": with_environment(config.guard, os.environ)})
+    check_open(config.guard, "0.0.0.0")  # the address is the cluster's to decide: it may be any
     entries = catalogue(config)
     gpus = ray.cluster_resources().get("GPU", 0.0)
     device = "cuda" if config.engine.device == "cuda" else resolve_device(config.engine, gpus)
