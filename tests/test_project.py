@@ -27,6 +27,7 @@ HOSTS = {
     "example.com",
     "head:8265",
     "host:9000",
+    "localhost:8000",
     "localhost:9000",
     "no-such-host.invalid",
     "a:99999",
