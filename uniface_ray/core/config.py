@@ -145,7 +145,8 @@ class ModelConfig(Settings):
 
     Attributes:
         name: for the outputs' `model` column.
-        path: folder with config.json, safetensors and tokenizer.
+        path: folder with config.json, safetensors and tokenizer, local or s3://; with `engine.kind=transformers` also
+            hf://owner/name, on the Hugging Face hub.
     """
 
     name: str = Field(min_length=1)
@@ -192,8 +193,8 @@ class EngineConfig(Settings):
     """How replicas run.
 
     Attributes:
-        kind: `uniface` is our model; `openai` asks a server of OpenAI's chat API; `null` answers nothing
-            at once, to measure and test all that is around a model.
+        kind: `uniface` is our model; `transformers` any image-text model of that library; `openai` asks a server of
+            OpenAI's chat API; `null` answers nothing at once, to measure and test all that is around a model.
         batch_size: rows that go through the model together.
         replicas: a number, or [min, max] to autoscale between.
         device: `auto` takes GPUs where there are some; `cpu`, `cuda` (which one, Ray decides).
@@ -203,9 +204,11 @@ class EngineConfig(Settings):
         threads: torch threads of one replica; null shares the machine's cores among the replicas.
         timeout_s: seconds that one step of the model may take (a batch of images read, a token of every answer, a
             step of every drawing); past that the replica starts again, and a row it hangs on is rejected as timeout.
+        image_size: side in pixels of the square pictures that a model of `transformers` is given; null is what its own
+            config says, or 448 where it takes any size.
     """
 
-    kind: Literal["uniface", "openai", "null"] = "uniface"
+    kind: Literal["uniface", "transformers", "openai", "null"] = "uniface"
     batch_size: int = Field(default=64, ge=1)
     replicas: Annotated[tuple[int, int], BeforeValidator(replica_range), AfterValidator(in_order(1))] = (1, 1)
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda)$")
@@ -214,6 +217,7 @@ class EngineConfig(Settings):
     num_gpus: float | None = Field(default=None, ge=0)
     threads: int | None = Field(default=None, ge=1)
     timeout_s: float = Field(default=300.0, gt=0)
+    image_size: int | None = Field(default=None, ge=16, le=4096)
 
 
 class RunConfig(Settings):

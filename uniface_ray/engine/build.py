@@ -2,10 +2,12 @@
 
 import hashlib
 
-from uniface_ray.core.config import JobConfig
+from uniface_ray.core.config import JobConfig, RemoteConfig
 from uniface_ray.core.errors import UserError
 from uniface_ray.core.task_config import VqaConfig
+from uniface_ray.engine.chat_model import HUB, check_chat_model
 from uniface_ray.engine.guided import check_form, grammar_of
+from uniface_ray.engine.huggingface import TransformersEngine
 from uniface_ray.engine.null import NullEngine
 from uniface_ray.engine.protocol import Engine
 from uniface_ray.engine.remote import RemoteEngine
@@ -23,17 +25,23 @@ def check_engine(config: JobConfig) -> CheckedModel:
     """
     if isinstance(config.task, VqaConfig):
         _check_form(config.task, config.engine.kind)
-    if config.engine.kind != "openai":
-        return check_model(config.model, config.storage)
-    remote = config.remote
+    kind = config.engine.kind
+    if kind in ("openai", "transformers") and config.task.name not in ("caption", "vqa"):
+        raise UserError(f"engine.kind is {kind}, which answers questions, but cannot {config.task.name}: use uniface")
+    if kind == "openai":
+        return _check_remote(config.remote)
+    if kind == "transformers":
+        return check_chat_model(config.model, config.storage, config.engine.image_size)
+    return check_model(config.model, config.storage)
+
+
+def _check_remote(remote: RemoteConfig) -> CheckedModel:
     missing = [f"remote.{name}" for name in ("url", "model") if not getattr(remote, name)]
     if missing:
         raise UserError(
             f"engine.kind is openai, but {' and '.join(missing)} is not set: give the server's address, such as "
             "http://localhost:9000/v1, and the name of a model there"
         )
-    if config.task.name not in ("caption", "vqa"):
-        raise UserError(f"engine.kind is openai, which answers questions, but cannot {config.task.name}: use uniface")
     RemoteEngine(remote, remote.image_size)
     fingerprint = hashlib.sha256(repr((remote.url, remote.model, remote.image_size)).encode()).hexdigest()
     return CheckedModel(remote.image_size, fingerprint)
@@ -51,6 +59,11 @@ def build_engine(config: JobConfig, device: str, dtype: str, threads: int | None
     """One replica's engine, with its weights on `device`."""
     if config.engine.kind == "openai":
         return RemoteEngine(config.remote, config.remote.image_size)
+    if config.engine.kind == "transformers":
+        size = check_chat_model(config.model, config.storage, config.engine.image_size).image_size
+        source = config.model.path.removeprefix(HUB)
+        path = source if source != config.model.path else model_folder(config.model, config.storage)
+        return TransformersEngine(path, size, device, dtype, config.engine.batch_size, threads)
     folder = model_folder(config.model, config.storage)
     if config.engine.kind == "null":
         return NullEngine(UniFaceConfig.from_pretrained(folder).magvit_config.image_size)

@@ -7,7 +7,7 @@ from uniface_ray.core.errors import UserError
 
 
 def resolve_device(engine: EngineConfig, gpus: float) -> str:
-    """`engine.device` with `auto` decided: a GPU where the machine or cluster has one, and our model runs on it.
+    """`engine.device` with `auto` decided: a GPU where the machine or cluster has one, and a model runs on it.
 
     Args:
         engine: settings.
@@ -17,7 +17,7 @@ def resolve_device(engine: EngineConfig, gpus: float) -> str:
         UserError: a GPU was asked for and there is none.
     """
     if engine.device == "auto":
-        return "cuda" if gpus and engine.kind == "uniface" else "cpu"
+        return "cuda" if gpus and engine.kind in ("uniface", "transformers") else "cpu"
     if engine.device.startswith("cuda") and not gpus:
         raise UserError(
             f"engine.device is {engine.device}, but there is no GPU that torch can use here: "

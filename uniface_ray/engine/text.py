@@ -109,7 +109,7 @@ class TextRunner:
         """Choose one more token of the sequences in the slots from `first` on."""
         last = [(one.tokens or one.prompt)[-1] for one in running]
         lengths = [self.prefix + len(one.prompt) + len(one.tokens) for one in running]
-        self._chosen.append((running, self._choose(running, self.logits_after(last, lengths, first))))
+        self._chosen.append((running, self.choose(running, self.logits_after(last, lengths, first))))
 
     def logits_after(self, tokens: Sequence[int], lengths: Sequence[int], first: int) -> Tensor:
         """Text logits (B, V) float32 after one more token of each of the slots from `first` on.
@@ -196,7 +196,7 @@ class TextRunner:
         ).last_hidden_state
 
     @staticmethod
-    def _choose(group: Sequence[TextSequence], logits: Tensor) -> Tensor:
+    def choose(group: Sequence[TextSequence], logits: Tensor) -> Tensor:
         """A token for each row of `logits` (B, V)."""
         logits = mask_logits(logits, [one.guide for one in group])
         if any(one.sampling.temperature for one in group):

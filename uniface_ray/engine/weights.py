@@ -74,14 +74,14 @@ def check_model(model: ModelConfig, storage: StorageConfig) -> CheckedModel:
     digest = hashlib.sha256(b"".join(folder.read(name) for name in _NEEDED))
     for entry in folder.list():
         if entry.name.endswith(".safetensors"):
-            shapes |= _shapes(folder, entry)
-            digest.update(_sample(folder, entry))
+            shapes |= tensor_shapes(folder, entry)
+            digest.update(sample(folder, entry))
     with torch.device("meta"):
         check_weights(UniFaceForConditionalGeneration(config), shapes, f"model.path {model.path!r}")
     return CheckedModel(config.magvit_config.image_size, digest.hexdigest())
 
 
-def _sample(folder: Folder, entry: FileEntry) -> bytes:
+def sample(folder: Folder, entry: FileEntry) -> bytes:
     """Some bytes from the start, the middle and the end of a file, and its size: other weights have others."""
     parts = [str(entry.size).encode()]
     with folder.open_input(entry.name) as file:
@@ -91,7 +91,7 @@ def _sample(folder: Folder, entry: FileEntry) -> bytes:
     return b"".join(parts)
 
 
-def _shapes(folder: Folder, entry: FileEntry) -> dict[str, tuple[int, ...]]:
+def tensor_shapes(folder: Folder, entry: FileEntry) -> dict[str, tuple[int, ...]]:
     """Shape of every tensor of a safetensors file, by name.
 
     The format: 8 bytes with the header's length, little-endian; the header, JSON; the tensors' bytes.
