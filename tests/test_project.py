@@ -90,7 +90,7 @@ def test_the_project_speaks_only_of_itself() -> None:
     assert spoken == {}
 
 
-@pytest.mark.parametrize("extra", [None, "evaluate", "huggingface", "identity", "openai", "peft", "test", "dev"])
+@pytest.mark.parametrize("extra", [None, "evaluate", "huggingface", "identity", "openai", "peft", "test", "e2e", "dev"])
 def test_constraints_pin_what_the_project_asks_for(extra: str | None) -> None:
     project, pins = _project(), _pins()
     for text in project["optional-dependencies"][extra] if extra else project["dependencies"]:

@@ -36,6 +36,7 @@ def configure(folder: Path) -> Configure:
 
     def call(*overrides: str) -> ServeConfig:
         few = ["model.name=random", f"model.path={folder}", "engine.batch_size=8", "serve.max_tokens=12"]
+        few.append("guard.access_log=false")
         return compose("serve", [*few, *overrides], ServeConfig)
 
     return call

@@ -34,12 +34,14 @@ def home(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def make_app(configure: Configure, loop: EngineLoop, home: Path) -> Any:
+def make_app(configure: Configure, loop: EngineLoop, home: Path) -> Iterator[Any]:
     def call() -> FastAPI:
         settings = [f"guard.keys=[{ANN_LINE},{BOB_LINE}]", f"files.path={home}", "files.running=2"]
         return build_app(configure(*settings), {"random": loop})
 
-    return call
+    yield call
+    for pid, _ in processes_of(str(home)):  # of a test that failed
+        os.kill(pid, signal.SIGKILL)
 
 
 @pytest.fixture
@@ -260,14 +262,14 @@ def test_a_cancelled_batch_gives_out_what_is_done(make_app: Any) -> None:
             ann.batches.cancel(number)
 
 
-def processes_of(number: str) -> list[tuple[int, str]]:
-    """(pid, command line) of all processes whose command line names a batch."""
+def processes_of(name: str) -> list[tuple[int, str]]:
+    """(pid, command line) of all processes whose command line has `name` in it."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             command = (folder / "cmdline").read_text().replace("\0", " ")
         except OSError:
             continue
-        if number in command:
+        if name in command:
             found.append((int(folder.name), command))
     return found

@@ -53,7 +53,7 @@ def test_a_mask_is_what_is_transparent_or_white(decoders: Decoders) -> None:
     wanted = np.asarray(white)
     clear = Image.new("RGBA", (8, 6), "white")
     clear.putalpha(Image.fromarray(255 - wanted))
-    for image in (white, clear):
+    for image in (white, clear, white.convert("RGBA")):
         assert np.array_equal(decoders.decode_now(encoded(image, "PNG"), "mask"), wanted)
     with pytest.raises(RejectError):
         decoders.decode_now(bomb(), "mask")

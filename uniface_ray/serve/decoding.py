@@ -98,7 +98,8 @@ def _decode_mask(data: bytes, max_pixels: int) -> Pixels:
     with Image.open(io.BytesIO(data)) as image:
         if image.has_transparency_data:
             alpha = np.asarray(image.convert("RGBA"))[..., 3]
-            return np.where(alpha == 0, 255, 0).astype(np.uint8)
+            if (alpha < 255).any():  # files of browsers have an alpha channel, used or not
+                return np.where(alpha == 0, 255, 0).astype(np.uint8)
     return np.ascontiguousarray(mask)
 
 

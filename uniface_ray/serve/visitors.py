@@ -16,8 +16,8 @@ _RIGHTS = {
     "/v1/batches": "batch",
     "/metrics": "metrics",
 }
-# What shows nothing of anybody: health, and the playground's own files.
-_FREE = ("/", "/healthz", "/readyz", "/favicon.ico")
+# What shows nothing of anybody: health, the playground's own files, and what the API is.
+_FREE = ("/", "/healthz", "/readyz", "/openapi.json")
 _FREE_BELOW = "/playground/"
 
 
