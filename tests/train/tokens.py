@@ -33,7 +33,7 @@ def save_toy(folder: Path, config: UniFaceConfig | None = None) -> Path:
     return folder
 
 
-def tokenized(folder: Path, model: Path, portraits: Sequence[bytes], rows: int, *words: str) -> Path:
+def tokenized(folder: Path, model: Path, portraits: Sequence[bytes], rows: int, *more: str) -> Path:
     """A sink of `uniface tokenize` with crops of the portraits in files of ten."""
     pictures = folder / "pictures"
     pictures.mkdir(parents=True)
@@ -47,16 +47,16 @@ def tokenized(folder: Path, model: Path, portraits: Sequence[bytes], rows: int, 
         lines.append({"uri": f"{number:03d}.jpg", "caption": f"a {who} smiles", "talk": turns if number % 3 else None})
     (pictures / "faces.jsonl").write_text("\n".join(map(json.dumps, lines)))
     sink = Folder(str(folder / "tokens"), StorageConfig())
-    columns = ["source.caption_column=caption", "source.conversation_column=talk", "run.chunk_rows=10", *words]
-    settings = [f"model.path={model}", *columns]
+    columns = ["source.caption_column=caption", "source.conversation_column=talk", "run.chunk_rows=10", *more]
+    typed = [f"model.path={model}", *columns]
     engine = UniFaceEngine(model, threads=1)
-    PlainRun(pictures / "faces.jsonl", sink, *settings, engine=engine, command="tokenize").finish()
+    PlainRun(pictures / "faces.jsonl", sink, *typed, engine=engine, command="tokenize").finish()
     return Path(sink.uri)
 
 
-def settings(data: Path, model: Path, sink: Path, *words: str) -> TrainConfig:
-    """Of a training of a few small steps."""
-    few = [
+def words(data: Path, model: Path, sink: Path) -> list[str]:
+    """What is typed for a training of a few small steps."""
+    return [
         f"data.path={data}",
         f"model.path={model}",
         f"sink.path={sink}",
@@ -74,7 +74,11 @@ def settings(data: Path, model: Path, sink: Path, *words: str) -> TrainConfig:
         "validation.max_new_tokens=4",
         "report.samples=1",
     ]
-    return compose("train", [*few, *words], TrainConfig)
+
+
+def settings(data: Path, model: Path, sink: Path, *more: str) -> TrainConfig:
+    """Of such a training."""
+    return compose("train", [*words(data, model, sink), *more], TrainConfig)
 
 
 def run_alone(config: TrainConfig, hooks: Hooks | None = None) -> Outcome:

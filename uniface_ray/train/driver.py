@@ -70,6 +70,8 @@ def _check(config: TrainConfig) -> CheckedModel:
     base = Base(config.model, config.storage)
     check_batch(config, config.parallel.workers[1])
     check_lora(config.lora, config.stages)
+    if config.parallel.workers[1] == 0 or not joins_cluster(config.cluster):
+        _device(config, local_gpus())  # to tell of a mistake now, not when Ray has started
     shards = Shards(config.data.path, config.storage, base.config, config.data.held_out)
     shards.check()
     address = shards.folder.uri

@@ -55,7 +55,7 @@ def train(config: TrainConfig, base: Base, world: World, sink: Folder, hooks: Ho
         checkpoints.check()
         if journal:
             journal.flush()
-            export(base, config, state.tensors["weights"] | state.tensors["ema"], sink)
+            export(base, config, state.tensors["weights"] | state.tensors.get("ema", {}), sink)
         return Outcome("done", state.step)
     finally:
         checkpoints.wait()
