@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 README = (Path(__file__).parents[1] / "README.md").read_text()
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 # Those that end by themselves; what the others need (a cluster, a server, a data set) their own tests have.
-COMMANDS = ("caption", "vqa", "generate", "edit", "score", "status", "verify", "replay-rejects")
+COMMANDS = ("caption", "vqa", "generate", "edit", "score", "tokenize", "train", "status", "verify", "replay-rejects")
 # The test server lets nobody in without keys.
 LEFT_OUT = ("storage.anonymous=true",)
 

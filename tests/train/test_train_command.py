@@ -43,6 +43,14 @@ def test_a_run_leaves_a_model_a_page_and_its_numbers(sink: Path) -> None:
     assert "http" not in page.partition("Configuration")[0]
 
 
+@pytest.mark.parametrize("command", ["status", "verify", "replay-rejects"])
+def test_commands_about_rows_say_that_there_are_none(
+    sink: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    assert main(command, [f"sink.path={sink}"]) == 2
+    assert "which holds a training (done, step 4 of 4), and no rows" in capsys.readouterr().err
+
+
 def test_done_is_done(sink: Path, tokens: Path, toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = tree(sink)
     assert main("train", [*words(tokens, toy, sink), *ALONE]) == 0

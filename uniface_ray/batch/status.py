@@ -151,4 +151,9 @@ def open_document(sink: Folder) -> dict[str, Any]:
         raise UserError(
             f"sink.path is {sink.uri!r}, which holds no run (no manifest.json there): give the sink.path of a run"
         )
+    if document["identity"]["task"] == "train":
+        raise UserError(
+            f"sink.path is {sink.uri!r}, which holds a training ({document['state']}, step {document['step']:,} of "
+            f"{document['steps']:,}), and no rows: see its report.html, or give the sink.path of a run over rows"
+        )
     return document
