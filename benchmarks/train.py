@@ -25,9 +25,9 @@ from uniface_ray.core.interrupts import Asked
 from uniface_ray.core.lease import taken
 from uniface_ray.core.storage import Folder
 from uniface_ray.core.train_config import TrainConfig
+from uniface_ray.data.pixels import fit_square
 from uniface_ray.engine.protocol import Encode, Encoded
 from uniface_ray.engine.uniface import UniFaceEngine
-from uniface_ray.model.pixels import fit_square
 from uniface_ray.train.base import Base
 from uniface_ray.train.batches import Counts
 from uniface_ray.train.losses import Trainee
@@ -89,7 +89,7 @@ def main() -> None:
 def make_tokens(config: TrainConfig, faces: Path, folder: Path) -> None:
     """What `uniface tokenize` would write, with texts of the length of captions."""
     engine = UniFaceEngine(Base(config.model, config.storage).folder)
-    pictures = [np.asarray(Image.open(path).convert("RGB")) for path in sorted(faces.glob("*.jpg"))[:_ROWS]]
+    pictures = [np.array(Image.open(path).convert("RGB")) for path in sorted(faces.glob("*.jpg"))[:_ROWS]]
     found = engine.run([Encode(fit_square(picture, engine.image_size), features=True) for picture in pictures])
     rows: list[dict[str, Any]] = []
     for number, one in enumerate(found):

@@ -96,6 +96,20 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(
     assert all(torch.equal(weights(tmp_path)[name], value) for name, value in weights(unbroken).items())
 
 
+def test_a_machine_that_is_about_to_go_saves_first(tokens: Path, toy: Path, tmp_path: Path) -> None:
+    def crash(record: dict[str, Any]) -> None:
+        if record["step"] == 4:
+            raise CrashError
+
+    rare = ["checkpoint.every_steps=100", "validation.every_steps=100", "stages.steps=5"]
+    config = settings(tokens, toy, tmp_path, *rare)
+    with pytest.raises(CrashError):
+        run_alone(config, Hooks(leaving=lambda step: step == 3, tell=crash))
+    begun: list[int] = []
+    assert run_alone(config, Hooks(tell=lambda record: begun.append(record["step"]))) == Outcome("done", 5)
+    assert begun[0] == 4
+
+
 def test_stages_train_what_they_say(unbroken: Path, dropping: Path, tokens: Path, tmp_path: Path) -> None:
     before, after = load_file(dropping / "model.safetensors"), weights(unbroken)
     changed = {name for name, value in after.items() if not torch.equal(value, before[name])}

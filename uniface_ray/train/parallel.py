@@ -13,6 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from uniface_ray.core.train_config import ParallelConfig
 from uniface_ray.train.losses import Trainee
+from uniface_ray.train.trained import is_trained
 
 
 class World:
@@ -70,7 +71,9 @@ class World:
             )
         mesh = dist.init_device_mesh(self.device.type, (self.size,))
         policy = MixedPrecisionPolicy(param_dtype=self.dtype, reduce_dtype=torch.float32)
-        kept = {one for one in trainee.parameters() if not one.requires_grad}
+        # What looks at pixels is small beside the rest; while it is frozen, it stays whole.
+        named = trainee.model.named_parameters()
+        kept = {one for name, one in named if not one.requires_grad and not is_trained(name, "all")}
         for layer in trainee.model.showo.model.layers:
             fully_shard(layer, mesh=mesh, mp_policy=policy, ignored_params=kept)
         fully_shard(trainee, mesh=mesh, mp_policy=policy, ignored_params=kept)

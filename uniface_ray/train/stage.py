@@ -113,7 +113,7 @@ class StageRun:
     def _step(self, share: Share) -> None:
         world, step = self.world, self.state.step
         # Seeded anew each step (it decides dropout), a resumed run goes as an unbroken one would have.
-        torch.manual_seed((self.config.run.seed * 1_000_003 + step) * 4096 + world.rank)
+        torch.manual_seed(((self.config.run.seed * 1_000_003 + step) * 4096 + world.rank) % 2**63)
         mine = sum((part.counts for part in share.parts), Counts(parts=0))
         pace = [sum(part.tokens for part in share.parts), sum(part.cut for part in share.parts)]
         *whole, tokens, cut = world.sums([mine.text, mine.masked, mine.images, mine.parts, *pace])
@@ -180,7 +180,8 @@ class StageRun:
             self.journal.add(record)
             self.hooks.tell(record)
             self.journal.show(examples)
-        return losses.get("total")
+        total = losses.get("total")
+        return total if total is not None and isfinite(total) else None
 
     def _save(self, score: float | None) -> State:
         state = replace(self.state, tensors=self.snapshot.take(), facts=self.meter.to_dict(), score=score)
