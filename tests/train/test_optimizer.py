@@ -49,9 +49,7 @@ def test_a_stage_trains_what_it_names(trained: str, learns: str, does_not: str) 
 def test_what_trains_nothing_is_told() -> None:
     dense = toy_model(token_experts=None, sequence_experts=None)
     (stage,) = StagesConfig(trained=("experts",)).each()
-    with pytest.raises(
-        UserError, match=r"stages.trained is 'experts' in stage 0, but this model has no such"
-    ):
+    with pytest.raises(UserError, match=r"stages.trained is 'experts' in stage 0, but this model has no such"):
         freeze(dense, stage)
     with pytest.raises(UserError, match=r"lora.targets is \['nothing'\], which peft refuses: .*not found"):
         adapt(dense, LoraConfig(rank=2, targets=("nothing",)), seed=0)

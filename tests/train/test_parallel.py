@@ -14,6 +14,7 @@ from tests.train.test_loop import Stop, curve, weights
 from tests.train.tokens import run_alone, save_toy, settings
 from uniface_ray.train.hooks import Outcome
 
+pytestmark = pytest.mark.slow  # each process imports torch anew
 KINDS = ("ddp", "fsdp")
 STEPS = 4
 
@@ -22,7 +23,7 @@ def runs(tokens: Path, model: Path, sink: Path, kind: str) -> list[Outcome]:
     """Of two workers, interrupted after two steps; the sharded one leaves a step to do."""
     words = [f"parallel.kind={kind}", f"stages.steps={STEPS}", "optimizer.ema=0.5", "parallel.accumulation=1"]
     config = settings(tokens, model, sink, *words)
-    return [run_alone(config, Stop(2)), run_alone(config, Stop(3 if kind == "fsdp" else -1))]
+    return [run_alone(config, Stop(2)), run_alone(config, Stop(1 if kind == "fsdp" else -1))]
 
 
 def _worker(rank: int, folder: Path, tokens: Path, model: Path) -> None:

@@ -21,7 +21,9 @@ from uniface_ray.core.train_config import TrainConfig
 from uniface_ray.train.group import train_on_ray
 from uniface_ray.train.hooks import NotFiniteError, Outcome
 
-STEPS = 14
+STEPS, EVERY = 60, 10
+# Two workers add their sums in another order than one: with each step the runs come a little further apart.
+SLOWLY = ["stages.learning_rate=1e-4"]
 TWO = ["parallel.workers=2", "parallel.num_cpus=0.5", "parallel.threads=1"]
 
 
@@ -54,7 +56,7 @@ def a_worker() -> psutil.Process:
 def test_a_run_of_two_workers_of_which_one_is_killed_learns_what_one_alone_does(
     one_ray: None, tokens: Path, dense: Path, tmp_path: Path
 ) -> None:
-    words = [f"stages.steps={STEPS}", "validation.every_steps=7"]
+    words = [f"stages.steps={STEPS}", "validation.every_steps=30", f"checkpoint.every_steps={EVERY}", *SLOWLY]
     assert run_alone(settings(tokens, dense, tmp_path / "alone", *words)) == Outcome("done", STEPS)
     steps: list[int] = []
     killed: list[int] = []
@@ -68,12 +70,12 @@ def test_a_run_of_two_workers_of_which_one_is_killed_learns_what_one_alone_does(
 
     shared = settings(tokens, dense, tmp_path / "shared", *words, *TWO)
     assert on_ray(shared, tell) == Outcome("done", STEPS)
-    again = next(after for before, after in pairwise(steps) if after <= before)
-    before = steps[: steps.index(again, steps.index(again) + 1)]
-    assert again > max(before) - 2 - 1  # checkpoints are two steps apart
+    assert killed[0] < STEPS
+    lost = max(before - after + 1 for before, after in pairwise(steps))
+    assert 0 <= lost < 2 * EVERY  # one interval, and the steps while the last checkpoint was being written
     assert steps[-1] == STEPS
     for one, two in zip(curve(tmp_path / "alone"), curve(tmp_path / "shared"), strict=True):
-        assert dict(two) == pytest.approx(dict(one), rel=1e-3)
+        assert dict(two) == pytest.approx(dict(one), rel=1e-2)
     for name, value in weights(tmp_path / "alone").items():
         assert (weights(tmp_path / "shared")[name] - value).abs().max() < 1e-3, name
 
@@ -89,7 +91,7 @@ def test_a_mistake_ends_the_run_with_its_own_words(one_ray: None, tokens: Path, 
 def test_a_run_that_is_asked_to_stop_saves_and_goes_on_with_one_worker(
     one_ray: None, tokens: Path, dense: Path, tmp_path: Path
 ) -> None:
-    words = [f"stages.steps={STEPS * 3}", "checkpoint.every_steps=100", "validation.every_steps=100"]
+    words = [f"stages.steps={STEPS}", "checkpoint.every_steps=100", "validation.every_steps=100", *SLOWLY]
     asked = Asked()
 
     def tell(record: dict[str, Any]) -> None:
@@ -97,9 +99,9 @@ def test_a_run_that_is_asked_to_stop_saves_and_goes_on_with_one_worker(
 
     outcome = on_ray(settings(tokens, dense, tmp_path / "shared", *words, *TWO), tell, asked)
     assert outcome.state == "interrupted"
-    assert 0 < outcome.step < STEPS * 3
+    assert 0 < outcome.step < STEPS
     left = settings(tokens, dense, tmp_path / "shared", *words)
-    assert run_alone(left) == Outcome("done", STEPS * 3)
-    assert run_alone(settings(tokens, dense, tmp_path / "alone", *words)) == Outcome("done", STEPS * 3)
+    assert run_alone(left) == Outcome("done", STEPS)
+    assert run_alone(settings(tokens, dense, tmp_path / "alone", *words)) == Outcome("done", STEPS)
     for one, two in zip(curve(tmp_path / "alone"), curve(tmp_path / "shared"), strict=True):
         assert dict(two) == pytest.approx(dict(one), rel=1e-2)
