@@ -12,8 +12,10 @@ from tests.train.tokens import run_alone, save_toy, settings
 from uniface_ray.core.config import StorageConfig
 from uniface_ray.core.errors import StoppedError
 from uniface_ray.core.storage import Folder
+from uniface_ray.engine.adapters import merge
 from uniface_ray.engine.protocol import Ask, Text
 from uniface_ray.engine.uniface import UniFaceEngine
+from uniface_ray.model import UniFaceForConditionalGeneration
 from uniface_ray.train.hooks import Hooks, NotFiniteError, Outcome
 from uniface_ray.train.journal import read_records
 
@@ -155,6 +157,9 @@ def test_adapters_learn_and_are_merged(tokens: Path, toy: Path, tmp_path: Path) 
     before, after = load_file(toy / "model.safetensors"), weights(tmp_path)
     assert before.keys() == after.keys()
     changed = {name for name, value in after.items() if not torch.equal(value, before[name])}
+    base = UniFaceForConditionalGeneration.from_pretrained(toy)
+    again = merge(base, tmp_path / "adapter").state_dict()
+    assert all(torch.allclose(again[name], value, atol=1e-6) for name, value in after.items())
     assert {name.rpartition("layers.0.")[2] for name in changed if "layers.0." in name} == {
         "self_attn.q_proj.weight",
         "self_attn.dense.weight",

@@ -1,6 +1,7 @@
 """A trained model as a folder that every command takes as `model.path`."""
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -11,21 +12,18 @@ from uniface_ray.core.train_config import TrainConfig
 from uniface_ray.train.base import Base
 from uniface_ray.train.lora import adapt, merged
 
-FOLDER = "model"
+FOLDER, ADAPTER = "model", "adapter"
 
 
 @torch.no_grad()
-def export(base: Base, config: TrainConfig, weights: dict[str, Tensor], sink: Folder) -> str:
-    """Write the model to `model/` in the sink, adapters merged.
+def export(base: Base, config: TrainConfig, weights: dict[str, Tensor], sink: Folder) -> None:
+    """Write the model to `model/` in the sink; adapters are merged, and also written to `adapter/` as peft has them.
 
     Args:
         base: what the training began with.
         config: of the run.
         weights: what has learnt, by name.
         sink: of the run.
-
-    Returns:
-        Address of the folder.
 
     Raises:
         OSError: the sink cannot be written.
@@ -36,10 +34,17 @@ def export(base: Base, config: TrainConfig, weights: dict[str, Tensor], sink: Fo
     for name, value in weights.items():
         parameters[name].copy_(value)
     with tempfile.TemporaryDirectory(prefix="uniface-model-") as temporary:
+        if config.lora.rank:
+            adapted.save_pretrained(temporary)
+            _copy(Path(temporary), ("adapter_model.safetensors", "adapter_config.json"), sink, ADAPTER)
+    with tempfile.TemporaryDirectory(prefix="uniface-model-") as temporary:
         merged(adapted).to(base.dtype).save_pretrained(temporary, max_shard_size="1GB")
         base.processor.save_pretrained(temporary)
+        names = sorted(file.name for file in Path(temporary).iterdir())
         # The config last: a folder without one is no model yet.
-        files = sorted(Path(temporary).iterdir(), key=lambda file: file.name == "config.json")
-        for file in files:
-            sink.write(f"{FOLDER}/{file.name}", file.read_bytes())
-    return f"{sink.uri}/{FOLDER}"
+        _copy(Path(temporary), sorted(names, key=lambda name: name == "config.json"), sink, FOLDER)
+
+
+def _copy(source: Path, names: Sequence[str], sink: Folder, folder: str) -> None:
+    for name in names:
+        sink.write(f"{folder}/{name}", (source / name).read_bytes())
