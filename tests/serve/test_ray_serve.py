@@ -174,6 +174,18 @@ def test_a_killed_replica_costs_no_answer(server: Server, weights: Path) -> None
     assert all(text == expected[which] for which, text in load.answers)
 
 
+def test_a_replica_that_hangs_is_replaced_and_costs_no_answer(server: Server, weights: Path) -> None:
+    expected = batch_answers(weights)
+    load = Load(server.client)
+    load.wait(4)
+    (replica,) = server.replicas()
+    replica.suspend()
+    load.wait(8, lambda: [one.pid for one in server.replicas()] not in ([], [replica.pid]))
+    load.end()
+    assert load.errors == []
+    assert all(text == expected[which] for which, text in load.answers)
+
+
 def test_newer_weights_cost_no_answer(server: Server, weights: Path) -> None:
     before = batch_answers(weights)
     load = Load(server.client)

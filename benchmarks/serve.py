@@ -1,0 +1,201 @@
+"""The endpoint on Ray Serve against its own engine: what a request costs more, and how much load it takes.
+
+    python -m benchmarks.serve [--size bench-100m] [--seconds 20] [--threads 1]
+
+The engine alone answers the same questions in this process first. Then `uniface serve` runs with one replica, and
+clients on this machine ask it. The model has `--threads` cores; doors, proxy and clients share the machine with it, so
+the time that the clients themselves take is measured, told, and taken off where a rate of the server is compared.
+Results go to benchmarks/results/ as JSON, with a plot beside it.
+"""
+
+import argparse
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+
+from benchmarks.chart import plot
+from benchmarks.load import Load, bodies, closed, opened, percentiles, question
+from benchmarks.record import about, save
+from benchmarks.sizes import TINY, build
+from tests.pictures import variations
+from uniface_ray.core.records import Pixels
+from uniface_ray.data.images import decode_image
+from uniface_ray.data.pixels import fit_square
+from uniface_ray.engine.protocol import Ask, Text
+from uniface_ray.engine.uniface import UniFaceEngine
+from uniface_ray.model import UniFaceProcessor
+
+PICTURES = 64
+TOKENS = {"tiny": 40, "bench-100m": 40}
+CLIENTS = (1, 8, 32, 64)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", default="bench-100m", choices=["tiny", "bench-100m"])
+    parser.add_argument("--seconds", type=float, default=20.0, help="of each load")
+    parser.add_argument("--threads", type=int, default=1, help="of the model")
+    parser.add_argument("--slots", type=int, default=32)
+    given = parser.parse_args()
+    pictures = variations([path.read_bytes() for path in sorted(portraits().glob("*.jpg"))], PICTURES)
+    result = about("benchmarks.serve") | {"size": given.size, "threads": given.threads, "slots": given.slots}
+    with tempfile.TemporaryDirectory() as home:
+        folder = weights(given.size, Path(home))
+        result["engine"] = engine_alone(folder, pictures, given)
+        print("engine", result["engine"], flush=True)
+        with server(folder, given) as (url, process):
+            result["server"] = loads(url, process, pictures, given, result["engine"]["answers_per_s"])
+        again = engine_alone(folder, pictures, given)
+        result["engine"]["answers_per_s_after"] = again["answers_per_s"]
+    result["ratios"] = ratios(result)
+    print(result["ratios"])
+    lines = {
+        f"{name} {p}": [(clients, result["server"]["clients"][str(clients)][key][p]) for clients in CLIENTS]
+        for name, key in (("whole answer", "latency_s"), ("first token", "first_token_s"))
+        for p in ("p50", "p99")
+    }
+    target = save(result, f"serve-{given.size}")
+    target.with_suffix(".svg").write_text(plot(lines, "clients", "seconds"))
+    print(target)
+
+
+def portraits() -> Path:
+    return TINY.parents[2] / "assets" / "portraits"
+
+
+def weights(size: str, home: Path) -> Path:
+    """A folder with the model."""
+    if size == "tiny":
+        return TINY
+    model = build(size)
+    model.save_pretrained(home)
+    UniFaceProcessor(UniFaceProcessor.from_pretrained(TINY).tokenizer, model.config).save_pretrained(home)
+    return home
+
+
+def engine_alone(folder: Path, pictures: list[bytes], given: argparse.Namespace) -> dict[str, Any]:
+    """Answers a second with all slots full, and seconds of one answer at a time."""
+    torch.set_num_threads(given.threads)
+    engine = UniFaceEngine(folder, batch_size=given.slots, image_share=0.5, image_batch=4)
+    fitted: list[Pixels] = [fit_square(decode_image(data, 10**8), engine.image_size) for data in pictures]
+    asks = [Ask(pixels, question(number), TOKENS[given.size]) for number, pixels in enumerate(fitted)]
+    engine.run(asks[: given.slots])
+    singles = []
+    until = time.monotonic() + given.seconds / 2
+    while time.monotonic() < until or len(singles) < 8:
+        start = time.monotonic()
+        engine.run([asks[len(singles) % len(asks)]])
+        singles.append(time.monotonic() - start)
+    return {
+        "answers_per_s": _full_rate(engine, asks, given),
+        "latency_s": percentiles(singles),
+        "singles": len(singles),
+    }
+
+
+def _full_rate(engine: UniFaceEngine, asks: list[Ask], given: argparse.Namespace) -> float:
+    """With all slots full for a time, as a server's are."""
+    start, submitted, ended = time.monotonic(), 0, 0
+    while time.monotonic() < start + given.seconds:
+        while submitted - ended < 2 * given.slots:
+            engine.submit(asks[submitted % len(asks)])
+            submitted += 1
+        for _, outcome in engine.step():
+            assert isinstance(outcome, Text)
+            ended += 1
+    return ended / (time.monotonic() - start)
+
+
+@contextmanager
+def server(folder: Path, given: argparse.Namespace) -> Iterator[tuple[str, psutil.Process]]:
+    """The address of a running `uniface serve`, and its process."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    settings = [
+        "model.name=measured",
+        f"model.path={folder}",
+        f"engine.batch_size={given.slots}",
+        f"engine.threads={given.threads}",
+        f"serve.port={port}",
+        f"serve.max_waiting={2 * given.slots}",
+        "guard.access_log=false",
+        "cluster.address=local",
+    ]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    command = [sys.executable, "-m", "uniface_ray.cli", "serve", *settings]
+    running = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+    try:
+        assert running.stdout
+        for line in running.stdout:
+            print(line, end="", flush=True)
+            if "Ctrl-C" in line:
+                break
+        yield f"http://127.0.0.1:{port}", psutil.Process(running.pid)
+    finally:
+        running.send_signal(signal.SIGINT)
+        running.wait(timeout=120)
+
+
+def loads(
+    url: str, process: psutil.Process, pictures: list[bytes], given: argparse.Namespace, engine_rate: float
+) -> dict[str, Any]:
+    """Every load, one after the other."""
+    whole, streams = (bodies("measured", pictures, TOKENS[given.size], stream) for stream in (False, True))
+    closed(url, whole, given.slots, given.seconds / 2)  # warm
+    found: dict[str, Any] = {"one_client": closed(url, whole, 1, given.seconds).numbers(), "clients": {}}
+    for clients in CLIENTS:
+        found["clients"][str(clients)] = closed(url, streams, clients, given.seconds).numbers()
+        print(clients, "clients", found["clients"][str(clients)], flush=True)
+    before = _cpu_s(process)
+    full: Load = closed(url, whole, 2 * given.slots, given.seconds)
+    found["full"] = full.numbers()
+    found["full"]["cpu_s_by_process"] = {name: s - before.get(name, 0.0) for name, s in _cpu_s(process).items()}
+    found["twice_as_much"] = opened(url, whole, 2 * engine_rate, given.seconds).numbers()
+    print("full", found["full"], "\ntwice", found["twice_as_much"], flush=True)
+    return found
+
+
+def _cpu_s(process: psutil.Process) -> dict[str, float]:
+    """CPU seconds so far, by what a process is for."""
+    total: dict[str, float] = {}
+    for one in [process, *process.children(recursive=True)]:
+        try:
+            times, words = one.cpu_times(), " ".join(one.cmdline())
+        except psutil.Error:
+            continue
+        names = {"model-measured": "replica", "door": "door", "Proxy": "proxy", "child_main": "decoders"}
+        name = next((name for mark, name in names.items() if mark in words), "rest of Ray")
+        total[name] = total.get(name, 0.0) + times.user + times.system
+    return total
+
+
+def ratios(result: dict[str, Any]) -> dict[str, Any]:
+    """The server's numbers against those of the engine in the same run."""
+    engine, full, one = result["engine"], result["server"]["full"], result["server"]["one_client"]
+    rate = (engine["answers_per_s"] + engine["answers_per_s_after"]) / 2
+    # What the clients took of the machine's cores, nobody could use.
+    corrected = full["answers"] / (full["wall_s"] - full["generator_cpu_s"] / (os.cpu_count() or 1))
+    twice = result["server"]["twice_as_much"]
+    return {
+        "full_of_engine": full["answers_per_s"] / rate,
+        "full_of_engine_without_clients_time": corrected / rate,
+        "added_p50_ms": 1000 * (one["latency_s"]["p50"] - engine["latency_s"]["p50"]),
+        "added_p99_ms": 1000 * (one["latency_s"]["p99"] - engine["latency_s"]["p99"]),
+        "refused_p99_ms_at_twice_the_load": twice["refused_latency_s"] and 1000 * twice["refused_latency_s"]["p99"],
+        "latency_p50_at_twice_the_load_of_full": twice["latency_s"]["p50"] / full["latency_s"]["p50"],
+    }
+
+
+if __name__ == "__main__":
+    main()
