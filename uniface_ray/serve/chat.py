@@ -13,7 +13,6 @@ from fastapi.responses import Response
 
 from uniface_ray.core.errors import UserError
 from uniface_ray.core.records import Reject, seed_of
-from uniface_ray.engine.guided import check_form
 from uniface_ray.engine.protocol import Ask, Text
 from uniface_ray.serve.chat_schema import ChatRequest, ImagePart, Message
 from uniface_ray.serve.errors import ApiError, rejected
@@ -139,11 +138,8 @@ async def _chat(body: ChatRequest, request: Request) -> _Chat:
     """
     name, model = request.app.state.models.pick(body.model)
     schema = body.response_format.schema_text if body.response_format else None
-    try:
-        await asyncio.to_thread(check_form, body.guided_choice, schema)
-    except UserError as error:
-        param = "guided_choice" if schema is None else "response_format"
-        raise ApiError(400, f"{param}: {error}", param=param, code="invalid_value") from error
+    if body.guided_choice or schema is not None:
+        await asyncio.to_thread(_check_form, body.guided_choice, schema)
     settings = request.app.state.config.serve
     url, place = picture_of(body.messages)
     pictures: Pictures = request.app.state.pictures
@@ -166,6 +162,21 @@ async def _chat(body: ChatRequest, request: Request) -> _Chat:
     ]
     choices = [_Choice(Growth(body.stops), ask) for ask in asks]
     return _Chat(model, name, choices, bool(body.stream_options and body.stream_options.include_usage))
+
+
+def _check_form(choices: Sequence[str], schema: str | None) -> None:
+    """Look at the form of an answer before the model is asked for it.
+
+    Raises:
+        ApiError: it cannot be kept to.
+    """
+    from uniface_ray.engine.guided import check_form  # brings torch and more, which few requests need here
+
+    try:
+        check_form(choices, schema)
+    except UserError as error:
+        param = "guided_choice" if schema is None else "response_format"
+        raise ApiError(400, f"{param}: {error}", param=param, code="invalid_value") from error
 
 
 def question_of(messages: Sequence[Message]) -> str:

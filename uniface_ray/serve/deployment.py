@@ -5,7 +5,7 @@
 
 import os
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 from fastapi import FastAPI
@@ -21,14 +21,15 @@ from uniface_ray.core.serve_config import ServeConfig
 from uniface_ray.engine.device import resolve_device, resolve_dtype
 from uniface_ray.engine.protocol import Request
 from uniface_ray.serve.app import build_app
-from uniface_ray.serve.catalogue import Entry, catalogue
 from uniface_ray.serve.draining import drain
 from uniface_ray.serve.guarding import rule_of
 from uniface_ray.serve.keys import check_open, with_environment
 from uniface_ray.serve.models import News
 from uniface_ray.serve.remote_model import RemoteModel
-from uniface_ray.serve.replica import Replica
 from uniface_ray.serve.shared_limits import shared_gate
+
+if TYPE_CHECKING:  # a door starts in a third of the time without what only models need
+    from uniface_ray.serve.catalogue import Entry
 
 # A door refuses by its own rules, told in OpenAI's shape; Serve's own limit lies far beyond.
 _DOOR_REQUESTS = 4096
@@ -41,6 +42,8 @@ class ModelReplica:
     """A replica of one model (see `replica.Replica`)."""
 
     def __init__(self, config: ServeConfig, model: ModelConfig, device: str, dtype: str, threads: int | None) -> None:
+        from uniface_ray.serve.replica import Replica
+
         # Requests of an engine that has failed are asked again elsewhere as soon as this process is gone.
         self._replica = Replica(config, model, device, dtype, threads, broken=lambda: os._exit(1))
 
@@ -92,7 +95,7 @@ class Door:
         return await drain(self._app)
 
 
-def build_application(config: ServeConfig, entries: Sequence[Entry], device: str, threads: int | None) -> Application:
+def build_application(config: ServeConfig, entries: "Sequence[Entry]", device: str, threads: int | None) -> Application:
     """Doors before the models.
 
     Args:
@@ -167,6 +170,8 @@ def application(settings: dict[str, Any]) -> Application:
     Raises:
         UserError: as the command.
     """
+    from uniface_ray.serve.catalogue import catalogue
+
     typed = [f"{name}={_typed(value)}" for name, value in settings.items()]
     config = compose("serve", typed, ServeConfig)
     config = config.model_copy(update={"guard": with_environment(config.guard, os.environ)})
