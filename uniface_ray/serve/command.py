@@ -22,6 +22,8 @@ _LOOK_S = 0.2
 _SERVE_SETTINGS = {
     # A proxy that takes longer to start, on a busy machine, would be killed in the middle of it, and the server too.
     "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
+    # By default Ray's workers let all other processes go before: right for a batch, wrong for somebody who waits.
+    "RAY_worker_niceness": "0",
 }
 
 
