@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup demo test test-all lint bench
+.PHONY: help setup demo test test-all chaos lint bench
 
 help:  ## this list
 	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,6 +25,9 @@ test: setup  ## the tests that take seconds
 
 test-all: setup  ## all tests
 	$(BIN)/pytest
+
+chaos: setup  ## kill, stop and starve runs at random moments, and count their rows; half an hour
+	$(BIN)/python -m tests.chaos
 
 lint: setup  ## style, types and import rules
 	$(BIN)/ruff check

@@ -31,6 +31,9 @@ def do(what: str, beat: Beat = lambda: None) -> None:
             if not Path(rest).exists():
                 Path(rest).write_text("")
                 os._exit(1)
+        case "unless":
+            if Path(rest).exists():
+                os._exit(1)
         case "broken":
             raise BrokenProcessError("the device failed")
         case "raise":

@@ -53,8 +53,22 @@ class S3Server:
         return name
 
     def stop(self) -> None:
-        self._process.kill()  # it takes many seconds to end when asked to
+        self.kill()  # it takes many seconds to end when asked to
+
+    @property
+    def pid(self) -> int:
+        """Number of its process."""
+        return self._process.pid
+
+    def kill(self) -> None:
+        """As a crash does; what it has stored is there when it has started again."""
+        self._process.kill()
         self._process.wait()
+
+    def start_again(self) -> None:
+        """The same server, at the same address."""
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(self._command, stdout=log, stderr=log, env=self._environment)
 
     def _start(self, folder: Path) -> None:
         folder.mkdir(parents=True)
@@ -67,10 +81,9 @@ class S3Server:
         # Every bucket takes seven volumes; by default there are as many as free disk for full ones, which runs out.
         command += ["-volume.max=100000"]
         keys = {"AWS_ACCESS_KEY_ID": self.access_key, "AWS_SECRET_ACCESS_KEY": self.secret_key}
-        with (folder / "log").open("wb") as log:
-            self._process = subprocess.Popen(
-                command, stdout=log, stderr=log, env={**os.environ, **keys, "GOMEMLIMIT": "400MiB"}
-            )
+        self._command, self._log = command, folder / "log"
+        self._environment = {**os.environ, **keys, "GOMEMLIMIT": "400MiB"}
+        self.start_again()
 
     def _is_up(self) -> bool:
         deadline = time.monotonic() + 60

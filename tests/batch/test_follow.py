@@ -93,3 +93,17 @@ def test_a_signal_is_kept_for_the_patient_and_ends_the_rest() -> None:
         os.kill(os.getpid(), signal.SIGINT)
     assert caught.value.exit_code == 130
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_replica_that_is_not_heard_of_is_no_longer_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = 0.0
+    monkeypatch.setattr("uniface_ray.batch.monitor.time.monotonic", lambda: now_s)
+    monitor = Monitor()
+    for replica in ("stays", "scaled down"):
+        monitor.ready(replica)
+    assert monitor.begin("scaled down", 7)
+    assert monitor.snapshot() == (1, 1, 2)
+    for _ in range(5):
+        now_s += 5
+        monitor.lives("stays")
+    assert monitor.snapshot() == (1, 0, 1)

@@ -1,15 +1,19 @@
 """Reading a chunk of a source that refuses some of it, or all."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.batch.plain_run import PlainRun, faces
+from uniface_ray.batch import stages
 from uniface_ray.batch.stages import read_chunk
 from uniface_ray.core.config import StorageConfig
 from uniface_ray.core.errors import StoppedError
+from uniface_ray.core.records import Reject, RejectKind, Row
 from uniface_ray.core.storage import Folder
+from uniface_ray.data.slices import Slice, Source
 
 
 def refuse(source: Path, numbers: Iterable[int]) -> None:
@@ -48,3 +52,27 @@ def test_a_file_that_is_gone_says_that_the_storage_answers(run: PlainRun, source
     refuse(source, range(20))
     (source / "00.jpg").unlink()
     read_chunk(run.job, run.plan.index, 2)
+
+
+class Torn:
+    """A source of which a read gives no more than `whole` rows now and then, as when an answer is cut short."""
+
+    def __init__(self, source: Source, whole: Iterable[int]) -> None:
+        self.source, self.whole = source, iter(whole)
+
+    def read(self, slices: Sequence[Slice]) -> Iterator[Row]:
+        left = next(self.whole)
+        for row in self.source.read(slices):
+            left -= 1
+            yield row if left >= 0 else Row(row.ref, reject=Reject(RejectKind.FETCH_FAILED, "cut", "read"))
+
+
+def test_what_did_not_come_whole_is_read_again(run: PlainRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stages, "_WAITS_S", (0.0, 0.0))
+    slices = run.plan.index.slices(1)
+    torn: Any = Torn(run.job.source, [2, 2, 9])
+    rows = stages._read(torn, slices)
+    assert not any(row.reject for row in rows)
+    assert [row.ref for row in rows] == [row.ref for row in run.job.source.read(slices)]
+    torn = Torn(run.job.source, [2, 0, 0])
+    assert [row.reject is None for row in stages._read(torn, slices)] == [True, True, False, False, False]

@@ -1,5 +1,7 @@
 """Chunks with rows that end the process which works on them, without Ray."""
 
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from tests.odd_worker import bad_start
 from tests.odd_worker import rows as odd_rows
 from uniface_ray.batch.chunk import Chunk, pack_rows, unpack_rows
 from uniface_ray.batch.supervisor import Supervisor
+from uniface_ray.core.child import Child
 from uniface_ray.core.errors import UniFaceError, UserError
 from uniface_ray.core.records import RejectKind, Row, RowRef
 
@@ -121,3 +124,40 @@ def test_after_a_hang_halves_get_no_more_than_they_need(notes: Path) -> None:
     assert supervisor._patience_s(ended=0) == 60
     assert supervisor._patience_s(ended=1) < 60
     supervisor.close()
+
+
+def test_a_long_stretch_of_bad_rows_is_the_rows_where_a_good_one_still_works(notes: Path) -> None:
+    supervisor = Supervisor("decode", odd_rows, (True, 1000, str(notes)), 60.0, tells=True)
+    outcome(supervisor, ["fine"])
+    rows = outcome(supervisor, ["exit"] * 11 + ["fine"])
+    assert [row.ref.row_id for row in rows if row.reject] == list(range(11))
+    supervisor.close()
+
+
+def test_a_process_that_fails_with_good_rows_too_ends_the_run(notes: Path, tmp_path: Path) -> None:
+    """As a GPU that has fallen off its bus: what worked once does no more."""
+    supervisor = Supervisor("decode", odd_rows, (True, 1000, str(notes)), 60.0, tells=True)
+    outcome(supervisor, [f"unless {tmp_path / 'fallen off'}", "fine"])
+    (tmp_path / "fallen off").touch()
+    with pytest.raises(UniFaceError, match="ended with each of 10 rows one after the other, so it is not the rows"):
+        supervisor.answer(chunk_of(["exit"] * 10))
+
+
+def test_a_rejected_row_gets_through_though_the_process_is_killed_meanwhile(
+    supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once: it is started again. Each time: the error is one that ends the run with its reason."""
+    outcome(supervisor, ["fine"])
+    call, kills = Child.call, [1]
+
+    def killed_at_rejects(child: Child, payload: bytes, silence_s: float) -> bytes:
+        if kills[0] and unpack_rows(payload, 4).rows[0].reject:
+            kills[0] -= 1
+            os.kill(child.pid, signal.SIGKILL)
+        return call(child, payload, silence_s)
+
+    monkeypatch.setattr(Child, "call", killed_at_rejects)
+    assert [row.ref.row_id for row in outcome(supervisor, ["exit"]) if row.reject] == [0]
+    kills[0] = 100
+    with pytest.raises(UniFaceError, match="ends whatever it does"):
+        supervisor.answer(chunk_of(["exit"]))

@@ -1,10 +1,12 @@
 """One run on a sink at a time: who takes it, who has to wait, who has lost it."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -196,6 +198,54 @@ def test_signs_of_life_keep_the_sink(place: Folder) -> None:
         assert after
         assert after.renewed_at > before.renewed_at
         lease.check()
+
+
+def test_a_lease_that_cannot_be_read_is_somebodys(place: Folder) -> None:
+    told: list[str] = []
+    place.write(lease_name(1), b"of a newer version")
+    with taken(place, told.append, TTL_S) as lease:
+        assert lease.token == 2
+    assert "waiting up to 0.6 s" in told[0]
+
+
+def test_a_lease_with_more_fields_can_be_read(place: Folder) -> None:
+    values = json.loads(replace(Holder.here(), token=1, released=True).to_json())
+    place.write(lease_name(1), json.dumps({**values, "colour": "blue"}).encode())
+    with taken(place, nobody) as lease:
+        assert lease.token == 2
+
+
+def test_whatever_goes_wrong_with_a_sign_of_life_loses_the_lease_in_the_end(
+    place: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lease = take(place, nobody, TTL_S)
+
+    def odd(*_: object) -> None:
+        raise RuntimeError("an odd error of a client")
+
+    monkeypatch.setattr(lease.sink, "write", odd)
+    lease.keep()
+    deadline = time.monotonic() + 20
+    while lease._lost is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    with pytest.raises(StoppedError, match="an odd error of a client"):
+        lease.check()
+
+
+def test_a_run_fences_off_its_own_workers(place: Folder) -> None:
+    lease = take(place, nobody, TTL_S)
+    lease.keep()
+    worker = Fenced(place.uri, place.storage, lease.token)
+    worker.write("data/a", b"1")
+    lease.fence()
+    with pytest.raises(SinkInUseError):
+        worker.write("data/a", b"2")
+    lease.sink.write("data/a", b"3")
+    time.sleep(TTL_S)
+    lease.check()
+    lease.release()
+    with taken(place, nobody) as later:
+        assert later.token == lease.token + 1 == 3
 
 
 def test_a_run_that_wrote_nothing_leaves_nothing(place: Folder) -> None:

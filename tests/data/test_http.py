@@ -81,6 +81,12 @@ class Handler(BaseHTTPRequestHandler):
                 while True:
                     self.wfile.write(b"x" * (10_000 if kind == "endless" else 1))
                     time.sleep(0 if kind == "endless" else 0.05)
+            case "drip-headers":
+                self.wfile.write(b"HTTP/1.1 200 OK\r\nX-Long: ")
+                self.close_connection = True
+                while True:
+                    self.wfile.write(b"x")
+                    time.sleep(0.05)
             case "huge":
                 self.answer(200, b"x", length=10**12)
                 self.close_connection = True
@@ -168,6 +174,7 @@ def test_what_works_in_the_end(server: Server, path: str) -> None:
         ("endless", RejectKind.TOO_LARGE, "has more bytes, but decode.max_bytes allows 100,000", 1),
         ("huge", RejectKind.TOO_LARGE, "has 1,000,000,000,000 bytes", 1),
         ("drip", RejectKind.FETCH_FAILED, "not all of it came within storage.request_timeout_s", 3),
+        ("drip-headers", RejectKind.FETCH_FAILED, r"Read timed out\. .* \(3 tries\)", 3),
     ],
 )
 def test_what_does_not(server: Server, path: str, kind: RejectKind, words: str, requests: int) -> None:

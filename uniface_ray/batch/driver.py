@@ -24,7 +24,6 @@ from uniface_ray.core.interrupts import Asked, InterruptedRunError, interrupts
 from uniface_ray.core.lease import Lease, taken
 from uniface_ray.core.progress import RunState
 from uniface_ray.core.sink_config import ReplaySettings
-from uniface_ray.core.storage import Folder
 from uniface_ray.core.view import View
 from uniface_ray.engine.device import local_gpus, resolve_device, resolve_dtype
 from uniface_ray.tasks.registry import build_task
@@ -130,7 +129,7 @@ def _run_alone(
         raise  # it is another run's to say what became of it
     except BaseException as error:
         known = sink_failed(sink, error) if isinstance(error, OSError) else error
-        _close_failed(job, plan, course, manifest, view, known)
+        _close_failed(job, plan, course, manifest, lease, view, known)
         if known is error:
             raise
         raise known from error
@@ -165,7 +164,7 @@ def _finish(
     if pending:
         _work(job, plan, pending, course, view, lease, asked, cluster)
     undone = tally.pending_again if job.replay else None
-    _recount(tally, sink)
+    _recount(tally, lease)
     undone = tally.pending if undone is None else undone
     if undone and asked.number is None:
         raise UniFaceError(f"Ray ended the run with {undone:,} rows undone; the same command goes on with them")
@@ -185,7 +184,9 @@ def _sweep(lease: Lease, tally: Tally, view: View) -> None:
         view.note(f"removed {len(strays)} output files of chunks that another worker has done")
 
 
-def _close_failed(job: Job, plan: Plan, course: Course, manifest: Manifest, view: View, error: BaseException) -> None:
+def _close_failed(
+    job: Job, plan: Plan, course: Course, manifest: Manifest, lease: Lease, view: View, error: BaseException
+) -> None:
     """Leave the sink telling how the run ended, if it can still be written to; `error` is what the user must see."""
     state: RunState = "failed"
     if isinstance(error, StoppedError):
@@ -193,16 +194,17 @@ def _close_failed(job: Job, plan: Plan, course: Course, manifest: Manifest, view
     elif isinstance(error, InterruptedRunError):
         state = "interrupted"
     try:
-        _recount(course.tally, manifest.sink)
+        _recount(course.tally, lease)
         close_run(job, plan, course, manifest, state, view)
     except (OSError, UniFaceError) as another:
         view.note(f"manifest and report are not up to date: {another}")
 
 
-def _recount(tally: Tally, sink: Folder) -> None:
-    """A chunk may have been committed in the last moments without its marker reaching the driver."""
+def _recount(tally: Tally, lease: Lease) -> None:
+    """Chunks may have been committed without their markers reaching the driver; none is from now on."""
     if tally.input is not None and tally.pending:
-        for marker in read_markers(sink):
+        lease.fence()
+        for marker in read_markers(lease.sink):
             tally.add(marker)
 
 

@@ -1,8 +1,16 @@
 """What goes on in a run's workers, gathered in one place."""
 
+import time
+
+BEAT_S = 5.0
+# A replica that is scaled down, killed or lost with its node says nothing of it.
+_SILENCE_S = 4 * BEAT_S
+
 
 class Monitor:
     """Knows which chunks are under way and which replicas are busy. `pipeline` makes it a Ray actor.
+
+    Replicas give a sign of life every `BEAT_S` seconds; one that has not for four times as long is no longer counted.
 
     The driver can stop a run through it: what is read ahead is dropped (those chunks stay pending), and what a replica
     has begun is finished and committed.
@@ -12,6 +20,7 @@ class Monitor:
         self._stopped = False
         self._under_way: set[int] = set()
         self._busy: dict[str, bool] = {}
+        self._heard_s: dict[str, float] = {}
 
     def stop(self) -> None:
         """Let no more chunks begin."""
@@ -24,6 +33,12 @@ class Monitor:
     def ready(self, replica: str) -> None:
         """The replica is up and has nothing to do."""
         self._busy[replica] = False
+        self.lives(replica)
+
+    def lives(self, replica: str) -> None:
+        """A sign of life."""
+        self._busy.setdefault(replica, True)
+        self._heard_s[replica] = time.monotonic()
 
     def begin(self, replica: str, chunk: int) -> bool:
         """Whether the replica may begin the chunk; if so, it is at work from now on."""
@@ -31,6 +46,7 @@ class Monitor:
             return False
         self._under_way.add(chunk)
         self._busy[replica] = True
+        self.lives(replica)
         return True
 
     def committed(self, chunk: int) -> None:
@@ -39,4 +55,7 @@ class Monitor:
 
     def snapshot(self) -> tuple[int, int, int]:
         """(chunks under way, replicas busy, replicas up)."""
+        now_s = time.monotonic()
+        for replica in [one for one, heard_s in self._heard_s.items() if now_s - heard_s > _SILENCE_S]:
+            del self._heard_s[replica], self._busy[replica]
         return len(self._under_way), sum(self._busy.values()), len(self._busy)

@@ -6,6 +6,8 @@ fractions of a CPU, which also keeps Ray from fusing them: reads wait for the ne
 
 import logging
 import os
+import threading
+import time
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any, Self
@@ -15,23 +17,26 @@ import pyarrow as pa
 import ray
 import ray.data
 from ray.actor import ActorHandle
+from ray.exceptions import GetTimeoutError
 from ray.util.annotations import RayDeprecationWarning
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from uniface_ray.batch.commit import Marker
 from uniface_ray.batch.isolation import supervised_decoder, supervised_replica
 from uniface_ray.batch.job import Job
-from uniface_ray.batch.monitor import Monitor
+from uniface_ray.batch.monitor import BEAT_S, Monitor
 from uniface_ray.batch.plan import PlanIndex
 from uniface_ray.batch.ray_metrics import ray_metrics
 from uniface_ray.batch.stages import commit_chunk, read_chunk
 from uniface_ray.cluster import Cluster
+from uniface_ray.core.errors import UniFaceError
 from uniface_ray.core.metrics import show_workers
 
 _READ_CPUS = 0.25
 _COMMIT_CPUS = 0.2
 # A worker that dies is restarted this often; a dead replica past that fails the run instead of looping for ever.
 _MAX_RESTARTS = 2
+_ANSWER_S = 300.0
 
 
 class _ReplicaActor:
@@ -42,19 +47,25 @@ class _ReplicaActor:
         self._monitor = monitor
         self._replica = supervised_replica(job, threads)
         monitor.ready.remote(self._name)
+        threading.Thread(target=self._beat, name="beat", daemon=True).start()
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         begun, answered = [], []
         for number, cell in _chunks(batch):
-            if ray.get(self._monitor.begin.remote(self._name, number)):
+            if _answer(self._monitor.begin.remote(self._name, number)):
                 begun.append(number)
                 answered.append(self._replica.answer(cell))
         self._monitor.ready.remote(self._name)
         return _table(begun, answered)
 
+    def _beat(self) -> None:
+        while True:
+            time.sleep(BEAT_S)
+            self._monitor.lives.remote(self._name)
+
 
 def _read(batch: pa.Table, job: Job, plan: PlanIndex, monitor: ActorHandle, pending: np.ndarray) -> pa.Table:
-    if ray.get(monitor.is_stopped.remote()):
+    if _answer(monitor.is_stopped.remote()):
         return _table([], [])
     numbers = [int(pending[index]) for index in batch["id"].to_pylist()]
     return _table(numbers, [read_chunk(job, plan, number) for number in numbers])
@@ -70,7 +81,7 @@ def _commit(batch: pa.Table, job: Job, plan: PlanIndex, monitor: ActorHandle) ->
     markers = []
     for number, cell in _chunks(batch):
         markers.append(commit_chunk(job, plan, cell, ray_metrics()).to_json())
-        ray.get(monitor.committed.remote(number))
+        _answer(monitor.committed.remote(number))
     return pa.table({"marker": pa.array(markers, pa.string())})
 
 
@@ -99,11 +110,11 @@ class Pipeline:
 
     def stop(self) -> None:
         """Let no more chunks in."""
-        ray.get(self.monitor.stop.remote())
+        _answer(self.monitor.stop.remote())
 
     def snapshot(self) -> tuple[int, int, int]:
         """(chunks under way, replicas busy, replicas up)."""
-        under_way, busy, up = ray.get(self.monitor.snapshot.remote())
+        under_way, busy, up = _answer(self.monitor.snapshot.remote())
         show_workers(ray_metrics(), max(0, self._left - under_way), under_way, busy, up)
         return under_way, busy, up
 
@@ -143,6 +154,17 @@ class Pipeline:
             for marker in batch["marker"].to_pylist():
                 self._left -= 1
                 yield Marker.from_json(marker)
+
+
+def _answer(call: ray.ObjectRef) -> Any:
+    """What the monitor says: at once, or a network is cut."""
+    try:
+        return ray.get(call, timeout=_ANSWER_S)
+    except GetTimeoutError as error:
+        raise UniFaceError(
+            f"the process that watches over the run, on its driver's node, gives no answer for {_ANSWER_S:g} s: is the "
+            "network between the nodes whole? The same command goes on where this one stopped"
+        ) from error
 
 
 def _quiet() -> None:

@@ -1,8 +1,11 @@
 """The first and the last stage of a chunk, as plain functions; `work` has those between, `pipeline` Ray Data around."""
 
+import random
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import islice
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,8 +21,12 @@ from uniface_ray.core.errors import StoppedError
 from uniface_ray.core.metrics import ChunkNumbers, Metrics, count_chunk
 from uniface_ray.core.records import Reject, RejectKind, Row
 from uniface_ray.core.storage import Folder
+from uniface_ray.data.slices import Slice, Source
 from uniface_ray.data.uris import is_web
 from uniface_ray.tasks.registry import build_task
+
+# Longest waits before failed rows are read again.
+_WAITS_S = (1.0, 4.0)
 
 
 def read_chunk(job: Job, plan: PlanIndex, number: int) -> bytes:
@@ -35,10 +42,10 @@ def read_chunk(job: Job, plan: PlanIndex, number: int) -> bytes:
         if job.replay:
             chunk.rows = read_again(job.source, slices, job.replay.rows(plan.sink, number))
         else:
-            chunk.rows = list(job.source.read(slices))
+            chunk.rows = _read(job.source, slices)
             if failed := _failed(chunk.rows):
                 _check_others(job, plan, number, failed)
-                chunk.rows = list(job.source.read(slices))
+                chunk.rows = _read(job.source, slices)
         for row in chunk.rows:
             row.fields = {} if row.reject else job.source.wanted.given | row.fields
             _check_kept(row, job.kept)
@@ -46,10 +53,35 @@ def read_chunk(job: Job, plan: PlanIndex, number: int) -> bytes:
     return pack_rows(chunk, job.kept, job.source.wanted.schema)
 
 
+def _read(source: Source, slices: Sequence[Slice]) -> list[Row]:
+    """The slices' rows. Those of which a row could not be fetched are read again: a client tries a request again, but
+    not a table of which a part did not come whole."""
+    rows = [[*rows] for rows in _by_slice(source, slices)]
+    for longest_s in _WAITS_S:
+        again = [number for number, some in enumerate(rows) if any(map(_is_failed, some))]
+        if not again:
+            break
+        time.sleep(random.uniform(0, longest_s))
+        found = _by_slice(source, [slices[number] for number in again])
+        for number, some in zip(again, found, strict=True):
+            rows[number] = some
+    return [row for some in rows for row in some]
+
+
+def _by_slice(source: Source, slices: Sequence[Slice]) -> list[list[Row]]:
+    rows = source.read(slices)
+    return [list(islice(rows, one.count)) for one in slices]
+
+
+def _is_failed(row: Row) -> bool:
+    """Whether a storage failed; web hosts have been asked often enough."""
+    reject = row.reject
+    return reject is not None and reject.kind == RejectKind.FETCH_FAILED and not is_web(row.ref.uri)
+
+
 def _failed(rows: Sequence[Row]) -> Reject | None:
     """Why none of several rows could be fetched; None where one was, or where a storage has no part in it."""
-    kinds = [row.reject.kind if row.reject and not is_web(row.ref.uri) else None for row in rows]
-    return rows[0].reject if len(rows) > 1 and set(kinds) == {RejectKind.FETCH_FAILED} else None
+    return rows[0].reject if len(rows) > 1 and all(map(_is_failed, rows)) else None
 
 
 def _check_others(job: Job, plan: PlanIndex, number: int, failed: Reject) -> None:

@@ -16,8 +16,8 @@ from uniface_ray.core.records import Reject, RejectKind
 
 _START_S = 1800.0  # large weights come from far
 _STARTS = 3
-# Rows in a row that end the child, with none in between that does not: then it is not the rows. A stage that has never
-# done a row gets less of a chance than one that has.
+# Rows in a row that end the child, with none in between that does not, before the question is whether it is the rows: a
+# row that worked once is tried again then. A stage that has never done a row gets less of a chance.
 _CULPRITS_AT_FIRST = 3
 _CULPRITS = 10
 # After a hang, parts of the chunk get this many times what the slowest whole chunk took, rather than `timeout_s` at
@@ -48,6 +48,7 @@ class Supervisor:
     _child: Child | None = field(default=None, init=False)
     _slowest_s: float | None = field(default=None, init=False)
     _culprits: int = field(default=0, init=False)
+    _good: bytes | None = field(default=None, init=False)
 
     def start(self) -> Child:
         """The child, ready.
@@ -109,6 +110,8 @@ class Supervisor:
             return self._reject(payload, error, ended + 1)
         self._slowest_s = max(self._slowest_s or 0.0, time.monotonic() - began_s)
         self._culprits = 0
+        if self._good is None and rows:
+            self._good = cut(payload, [1] if rows > 1 else [])[0]
         return answer
 
     def _answer_pieces(self, payload: Any, cuts: "range | list[int]", ended: int) -> bytes:
@@ -121,16 +124,36 @@ class Supervisor:
 
     def _reject(self, payload: Any, error: EndedError, attempts: int) -> bytes:
         self._culprits += 1
-        most = _CULPRITS if self._slowest_s else _CULPRITS_AT_FIRST
-        if self._culprits >= most:
+        most = _CULPRITS if self._good else _CULPRITS_AT_FIRST
+        if self._culprits >= most and not self._does(self._good):
             raise UniFaceError(
                 f"the process of the {self.stage} stage ended with each of {most} rows one after the other, "
                 f"so it is not the rows: {error}"
             )
         kind = RejectKind.TIMEOUT if error.late else RejectKind.CRASHED
         kind = RejectKind.OUT_OF_MEMORY if error.out_of_memory else kind
-        # Only to bring it into its output's form: a rejected row is passed on as it is.
-        return self.start().call(rejected(payload, Reject(kind, str(error), self.stage, attempts)), _START_S)
+        return self._passed_on(rejected(payload, Reject(kind, str(error), self.stage, attempts)))
+
+    def _does(self, good: bytes | None) -> bool:
+        """Whether a row that worked once still does: then it is the others."""
+        if good is None:
+            return False
+        try:
+            self.start().call(good, self.timeout_s)
+        except EndedError:
+            self._child = None
+            return False
+        self._culprits = 0
+        return True
+
+    def _passed_on(self, payload: bytes) -> bytes:
+        """A rejected row in its output's form: the child does nothing to it, but may be killed just then."""
+        for _ in range(_STARTS):
+            try:
+                return self.start().call(payload, _START_S)
+            except EndedError as error:
+                self._child, last = None, error
+        raise UniFaceError(f"the process of the {self.stage} stage ends whatever it does: {last}") from last
 
     def _patience_s(self, ended: int) -> float:
         if not ended or self._slowest_s is None:

@@ -18,6 +18,14 @@ def lease_name(token: int) -> str:
     return f"lease/{token:08d}.json"
 
 
+def taken_over(setting: str, uri: str) -> SinkInUseError:
+    """What to tell of a sink that is another run's by now."""
+    return SinkInUseError(
+        f"{setting} is {uri!r}, which another run has taken over in the meantime: this one ends, and what it has not "
+        "committed is the other's to do"
+    )
+
+
 class Fenced(Folder):
     """A folder for the holder of one token; it travels to workers as any folder does.
 
@@ -42,10 +50,7 @@ class Fenced(Folder):
     def check(self, setting: str = "sink.path") -> None:
         """Raise SinkInUseError where the sink is another run's."""
         if self.exists(lease_name(self.token + 1)):
-            raise SinkInUseError(
-                f"{setting} is {self.uri!r}, which another run has taken over in the meantime: this one ends, and "
-                "what it has not committed is the other's to do"
-            )
+            raise taken_over(setting, self.uri)
 
     def version(self, name: str) -> str | None:
         """What changes with a file's content; None where there is no such file."""

@@ -9,6 +9,7 @@ number is its token. Whoever finds a file with a higher number than its own has 
 every write.
 """
 
+import hashlib
 import json
 import os
 import re
@@ -22,7 +23,7 @@ from datetime import UTC, datetime
 from uuid import uuid4
 
 from uniface_ray.core.errors import SinkInUseError, StoppedError, UniFaceError
-from uniface_ray.core.fenced import Fenced, lease_name
+from uniface_ray.core.fenced import Fenced, lease_name, taken_over
 from uniface_ray.core.processes import is_stopped, machine, process_start
 from uniface_ray.core.storage import Folder
 
@@ -70,7 +71,13 @@ class Holder:
 
     @classmethod
     def from_json(cls, text: bytes) -> "Holder":
-        return cls(**json.loads(text))
+        values = json.loads(text)
+        return cls(**{name: values[name] for name in cls.__slots__ if name in values})
+
+    @classmethod
+    def unknown(cls, token: int, text: bytes) -> "Holder":
+        """Whoever wrote a lease that makes no sense here: somebody, of whom only changes tell."""
+        return cls(token, "", "an unknown machine", "", 0, "", "an unknown time", hashlib.sha256(text).hexdigest())
 
     def is_alive(self) -> bool | None:
         """None where only time can tell: it is another machine's."""
@@ -114,6 +121,26 @@ class Lease:
         if self._lost:
             raise self._lost
 
+    def fence(self) -> None:
+        """Keep this run's own workers from writing: it goes on alone, under the next token.
+
+        A worker that nobody waits for any more may still be at a chunk; what it commits would be in no count.
+
+        Raises:
+            SinkInUseError: another run has the sink, or a worker stands still in the middle of a write.
+            OSError: the sink cannot be written.
+        """
+        before, holder = self._holder, replace(self._holder, token=self.token + 1, renewed_at=_now())
+        self.sink.token = holder.token  # first, or the next sign of life finds the sink taken
+        try:
+            with _no_writes(self._raw, before):
+                if not self._raw.create(lease_name(holder.token), holder.to_json()):
+                    raise taken_over("sink.path", self._raw.uri)
+        except BaseException:
+            self.sink.token = before.token
+            raise
+        self._holder = holder
+
     def release(self, withdraw: bool = False) -> None:
         """The next run need not wait. Quiet where that cannot be told.
 
@@ -132,15 +159,16 @@ class Lease:
                 self.sink.write(name, replace(self._holder, renewed_at=_now(), released=True).to_json())
 
     def _beat(self) -> None:
-        name, seen_s = lease_name(self.token), time.monotonic()
+        seen_s = time.monotonic()
         while not self._ended.wait(self._ttl_s / 3):
             try:
-                self.sink.write(name, replace(self._holder, renewed_at=_now()).to_json())
+                holder = replace(self._holder, renewed_at=_now())
+                self.sink.write(lease_name(holder.token), holder.to_json())
                 seen_s = time.monotonic()
             except SinkInUseError as error:
                 self._lost = error
                 return
-            except OSError as error:
+            except Exception as error:  # whatever a client finds to raise: a lease that is not renewed is lost
                 if time.monotonic() - seen_s > self._ttl_s:
                     self._lost = StoppedError(
                         f"sink.path is {self._raw.uri!r}, which gives no answer for {self._ttl_s:g} s ({error}); once "
@@ -201,9 +229,13 @@ def _latest(sink: Folder) -> tuple[int, Holder | None]:
         return 0, None
     token = max(int(name[len("lease/") : -len(".json")]) for name in names)
     try:
-        return token, Holder.from_json(sink.read(lease_name(token)))
-    except (FileNotFoundError, ValueError, TypeError):  # withdrawn just now, or not ours to read
+        text = sink.read(lease_name(token))
+    except FileNotFoundError:  # withdrawn just now
         return token, None
+    try:
+        return token, Holder.from_json(text)
+    except (ValueError, TypeError):
+        return token, Holder.unknown(token, text)
 
 
 def _wait_for_its_end(sink: Folder, last: Holder, tell: Callable[[str], None], ttl_s: float) -> None:

@@ -2,6 +2,8 @@
 
 import functools
 import os
+import random
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,6 +17,9 @@ from uniface_ray.core.errors import UserError
 from uniface_ray.core.s3_conditional import delete_if, put_if, version_of
 from uniface_ray.core.s3_listing import list_objects
 
+_CUT = "Failed to flush response stream"
+_FIRST_WAIT_S = 0.1
+
 
 @dataclass(frozen=True)
 class Bucket:
@@ -26,9 +31,17 @@ class Bucket:
     region: str | None
 
     def read(self, path: str) -> bytes:
-        with self.filesystem.open_input_file(path) as file:
-            data: bytes = file.read()
-        return data
+        for attempt in range(1, self.storage.attempts + 1):
+            try:
+                with self.filesystem.open_input_file(path) as file:
+                    data: bytes = file.read()
+                return data
+            except OSError as error:
+                # The client itself tries all again but this: an answer whose head came, and not all of its body.
+                if _CUT not in str(error) or attempt == self.storage.attempts:
+                    raise
+                time.sleep(random.uniform(0, _FIRST_WAIT_S * 2**attempt))
+        raise AssertionError("attempts >= 1")
 
     def write(self, path: str, data: bytes) -> None:
         """Whole or not at all: one PUT up to 10 MB, a multipart upload (seen only once complete) above."""

@@ -2,7 +2,11 @@
 
 import email.utils
 import random
+import socket
+import threading
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
@@ -49,8 +53,8 @@ class Http:
         self._pools = urllib3.PoolManager(
             num_pools=64, maxsize=settings.host_connections, retries=False, timeout=timeout, headers=_HEADERS
         )
-        if not settings.private_hosts:
-            self._pools.pool_classes_by_scheme = {"http": _PublicPool, "https": _PublicTlsPool}
+        pools = (_Pool, _TlsPool) if settings.private_hosts else (_PublicPool, _PublicTlsPool)
+        self._pools.pool_classes_by_scheme = dict(zip(("http", "https"), pools, strict=True))
 
     def get(self, url: str, max_bytes: int) -> bytes:
         """The body of what is at `url`.
@@ -183,16 +187,55 @@ def _check_public(connection: Any) -> None:
         raise _PrivateAddressError(address.removeprefix("::ffff:"))
 
 
-class _PublicConnection(HTTPConnection):
+def _in_time(connection: Any, respond: Callable[[], Any]) -> Any:
+    """Status and headers within the time that they may take to begin: a byte now and then buys a server no more."""
+    late = threading.Event()
+
+    def hang_up() -> None:
+        late.set()
+        with suppress(OSError):
+            socket.socket.shutdown(connection.sock, socket.SHUT_RDWR)
+
+    timer = threading.Timer(connection.timeout, hang_up)
+    timer.daemon = True
+    timer.start()
+    try:
+        response = respond()
+    finally:
+        timer.cancel()
+    if late.is_set():  # what has come by then may look whole
+        raise TimeoutError(f"the headers did not come within {connection.timeout:g} s")
+    return response
+
+
+class _Connection(HTTPConnection):
+    def getresponse(self) -> Any:
+        return _in_time(self, super().getresponse)
+
+
+class _TlsConnection(HTTPSConnection):
+    def getresponse(self) -> Any:
+        return _in_time(self, super().getresponse)
+
+
+class _PublicConnection(_Connection):
     def connect(self) -> None:
         super().connect()
         _check_public(self)
 
 
-class _PublicTlsConnection(HTTPSConnection):
+class _PublicTlsConnection(_TlsConnection):
     def connect(self) -> None:
         super().connect()
         _check_public(self)
+
+
+class _Pool(HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _TlsPool(HTTPSConnectionPool):
+    ConnectionCls = _TlsConnection
 
 
 class _PublicPool(HTTPConnectionPool):
