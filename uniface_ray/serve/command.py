@@ -14,7 +14,7 @@ from uniface_ray.core.interrupts import InterruptedRunError, interrupts
 from uniface_ray.core.serve_config import ServeConfig
 from uniface_ray.engine.device import local_gpus, resolve_device
 from uniface_ray.serve.catalogue import Entry, catalogue
-from uniface_ray.serve.keys import check_open, with_environment
+from uniface_ray.serve.keys import MAKE_KEY, check_open, with_environment
 
 _APP = "uniface"
 _LEAST_CPUS = 4
@@ -65,6 +65,8 @@ def serve(config: ServeConfig) -> int:
         try:
             names = ", ".join(entry.model.name for entry in entries)
             print(f"{names} at http://{config.serve.host}:{config.serve.port}/ (Ctrl-C ends it)", flush=True)
+            if not config.guard.keys:
+                print(f"no API keys: whoever gets here may ask; `{MAKE_KEY}` makes one", flush=True)
             while asked.number is None:
                 if reload.take():
                     _reload(entries)

@@ -25,6 +25,7 @@ from uniface_ray.serve.draining import drain
 from uniface_ray.serve.guarding import rule_of
 from uniface_ray.serve.keys import check_open, with_environment
 from uniface_ray.serve.models import News
+from uniface_ray.serve.ray_numbers import ray_numbers
 from uniface_ray.serve.remote_model import RemoteModel
 from uniface_ray.serve.shared_limits import shared_gate
 
@@ -85,7 +86,7 @@ class Door:
     def __init__(self, config: ServeConfig, models: dict[str, DeploymentHandle], sizes: dict[str, int]) -> None:
         waiting = config.serve.max_waiting
         served = {name: RemoteModel(handle, sizes[name], waiting) for name, handle in models.items()}
-        self._app = build_app(config, served, shared_gate(rule_of(config)))
+        self._app = build_app(config, served, shared_gate(rule_of(config)), [ray_numbers()])
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         return self._app

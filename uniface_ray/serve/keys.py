@@ -18,7 +18,7 @@ from uniface_ray.core.errors import UserError
 from uniface_ray.core.guard_config import KEY_LINE, RIGHTS, GuardSettings
 
 ENVIRONMENT = "UNIFACE_API_KEYS"
-_MAKE = "python -m uniface_ray.serve.keys NAME"
+MAKE_KEY = "python -m uniface_ray.serve.keys NAME"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +97,8 @@ def check_open(settings: GuardSettings, host: str) -> None:
     """
     if not settings.keys and not settings.open and not is_loopback(host):
         raise UserError(
-            f"serve.host={host} can be reached from other machines, and there are no API keys: make one with `{_MAKE}` "
-            f"and give its line in guard.keys or {ENVIRONMENT}; or let everybody in with guard.open=true"
+            f"serve.host={host} can be reached from other machines, and there are no API keys: make one with "
+            f"`{MAKE_KEY}` and give its line in guard.keys or {ENVIRONMENT}; or let everybody in with guard.open=true"
         )
 
 
@@ -122,7 +122,7 @@ def main(words: list[str]) -> int:
     name = words[0] if len(words) == 1 else ""
     key, line = make_key(name)
     if not KEY_LINE.fullmatch(line):
-        print(f"usage: {_MAKE}, of letters, digits, - and _", file=sys.stderr)
+        print(f"usage: {MAKE_KEY}, of letters, digits, - and _", file=sys.stderr)
         return 2
     print(f"The key, shown this once; its holder sends it as a bearer token (OPENAI_API_KEY):\n\n  {key}\n")
     print(f"What the server needs to let it in:\n\n  uniface serve 'guard.keys=[{line}]'\n  {ENVIRONMENT}={line}\n")
@@ -134,4 +134,4 @@ if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))
 
 
-__all__ = ["NOBODY", "Key", "Keys", "check_open", "is_loopback", "make_key", "with_environment"]
+__all__ = ["MAKE_KEY", "NOBODY", "Key", "Keys", "check_open", "is_loopback", "make_key", "with_environment"]
