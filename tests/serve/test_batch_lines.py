@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from tests.pictures import encoded, picture
+from uniface_ray.core.compose import compose
+from uniface_ray.core.task_config import VqaConfig
 from uniface_ray.serve.batch_lines import Endpoint, Line, MalformedError, Offer, Wrong, read_lines
 
 OFFER = Offer({"random": "/weights", "other": "/others"}, {"random": 32, "other": 64}, 100)
@@ -42,6 +44,25 @@ def test_lines_become_requests_of_runs() -> None:
     assert (first.settings.model, first.settings.typed) == ("random", ("task.max_new_tokens=7",))
     assert (first.text, first.url, first.stops) == ("who?", URL, ("x",))
     assert third.settings.typed == ("task.max_new_tokens=100",)
+
+
+def test_the_form_of_an_answer_is_the_run_s() -> None:
+    schema = {"type": "json_schema", "json_schema": {"name": "s", "schema": {"type": "boolean"}}}
+    bad = {"type": "json_schema", "json_schema": {"name": "s", "schema": {"type": "surprise"}}}
+    first, second, third = read(
+        line("a", chat_body(guided_choice=["yes, she is", "no"])),
+        line("b", chat_body(response_format=schema)),
+        line("c", chat_body(response_format=bad)),
+    )
+    assert isinstance(first, Line)
+    assert isinstance(second, Line)
+    assert first.settings.typed[1:] == ('task.choices=["yes, she is", "no"]',)
+    assert second.settings.typed[1:] == ('task.json_schema={"type": "boolean"}',)
+    assert isinstance(third, Wrong)
+    assert third.error.param == "response_format"
+    config = compose("vqa", ["source.path=x", "sink.path=y", *first.settings.typed])
+    assert isinstance(config.task, VqaConfig)
+    assert config.task.choices == ("yes, she is", "no")
 
 
 def test_prompts_become_drawings_as_online() -> None:

@@ -3,12 +3,13 @@
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Literal
 
 from pydantic import ValidationError
 
 from uniface_ray.core.records import row_id_of
-from uniface_ray.serve.chat import picture_of, question_of
+from uniface_ray.serve.chat import check_answer_form, picture_of, question_of
 from uniface_ray.serve.chat_schema import ChatRequest
 from uniface_ray.serve.errors import ApiError, invalid
 from uniface_ray.serve.images_schema import ImagesRequest
@@ -164,14 +165,17 @@ def _chat(custom_id: str, values: dict[str, Any], offer: Offer) -> Line:
     _refuse("stream", body.stream)
     _refuse("n", (body.n or 1) > 1)
     _refuse("temperature", body.temperature, "answers of a batch are the likeliest ones")
-    _refuse("response_format", body.response_format and body.response_format.type != "text")
+    schema = body.response_format.schema_text if body.response_format else None
+    _check_form(tuple(body.guided_choice), schema)
     url, place = picture_of(body.messages)
     if url[:5].lower() != "data:" and url[:6].lower() != "https:":
         what = f"{place}: a picture is a data: URL, or an https:// address where the server allows those"
         raise ApiError(400, what, param=place, code="invalid_image_url")
     most = body.max_completion_tokens or body.max_tokens or offer.max_tokens
-    settings = Settings(model, (f"task.max_new_tokens={most}",))
-    return Line(custom_id, settings, question_of(body.messages), url, stops=tuple(body.stops))
+    form = {"choices": body.guided_choice or None, "json_schema": schema}
+    asked = {"max_new_tokens": most, **{name: value for name, value in form.items() if value is not None}}
+    typed = tuple(f"task.{name}={as_typed(value)}" for name, value in asked.items())
+    return Line(custom_id, Settings(model, typed), question_of(body.messages), url, stops=tuple(body.stops))
 
 
 def _images(custom_id: str, values: dict[str, Any], offer: Offer) -> Line:
@@ -188,10 +192,17 @@ def _images(custom_id: str, values: dict[str, Any], offer: Offer) -> Line:
     return Line(custom_id, Settings(model, typed), body.prompt, seed=seed)
 
 
+@lru_cache(maxsize=64)
+def _check_form(choices: tuple[str, ...], schema: str | None) -> None:
+    """As online; the lines of a batch mostly have the same."""
+    if choices or schema is not None:
+        check_answer_form(choices, schema)
+
+
 def as_typed(value: object) -> str:
     """A setting's value as it is typed."""
     if isinstance(value, list | tuple):
-        return f"[{','.join(map(str, value))}]"
+        return json.dumps(list(value))
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 

@@ -139,7 +139,7 @@ async def _chat(body: ChatRequest, request: Request) -> _Chat:
     name, model = request.app.state.models.pick(body.model)
     schema = body.response_format.schema_text if body.response_format else None
     if body.guided_choice or schema is not None:
-        await asyncio.to_thread(_check_form, body.guided_choice, schema)
+        await asyncio.to_thread(check_answer_form, body.guided_choice, schema)
     settings = request.app.state.config.serve
     url, place = picture_of(body.messages)
     pictures: Pictures = request.app.state.pictures
@@ -164,7 +164,7 @@ async def _chat(body: ChatRequest, request: Request) -> _Chat:
     return _Chat(model, name, choices, bool(body.stream_options and body.stream_options.include_usage))
 
 
-def _check_form(choices: Sequence[str], schema: str | None) -> None:
+def check_answer_form(choices: Sequence[str], schema: str | None) -> None:
     """Look at the form of an answer before the model is asked for it.
 
     Raises:
@@ -212,4 +212,4 @@ def picture_of(messages: Sequence[Message]) -> tuple[str, str]:
     raise ApiError(400, what, param="messages", code="image_required")
 
 
-__all__ = ["chat_router", "picture_of", "question_of"]
+__all__ = ["chat_router", "check_answer_form", "picture_of", "question_of"]
