@@ -27,10 +27,12 @@ class Asked:
     Attributes:
         number: of the signal; None where nobody did.
         patient: the run can finish what is under way; else a signal ends it on the spot.
+        ended: a signal has done so.
     """
 
     number: int | None = None
     patient: bool = False
+    ended: bool = False
 
     def listen(self) -> None:
         """Take SIGINT and SIGTERM from now on, whoever had them.
@@ -44,6 +46,7 @@ class Asked:
     def _take(self, number: int, _: FrameType | None) -> None:
         again, self.number = self.number is not None, number
         if again or not self.patient:
+            self.ended = True
             raise InterruptedRunError(number)
 
 
@@ -55,6 +58,10 @@ def interrupts() -> Iterator[Asked]:
     asked.listen()
     try:
         yield asked
+    except Exception as error:
+        if asked.ended and asked.number is not None:  # C code that the signal came into raises an error of its own
+            raise InterruptedRunError(asked.number) from error
+        raise
     finally:
         if threading.current_thread() is threading.main_thread():
             for number, handler in before.items():
