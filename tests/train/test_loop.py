@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load, load_file
 
 from tests.model.toys import toy_config
+from tests.s3_server import S3Server
 from tests.train.tokens import run_alone, save_toy, settings
 from uniface_ray.core.config import StorageConfig
 from uniface_ray.core.errors import StoppedError
@@ -96,6 +97,19 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(
     assert begun[0] == 5  # the checkpoint was of step 4
     assert curve(tmp_path) == curve(unbroken)
     assert all(torch.equal(weights(tmp_path)[name], value) for name, value in weights(unbroken).items())
+
+
+def test_a_bucket_is_as_good_as_a_disk(tokens: Path, toy: Path, tmp_path: Path, s3: S3Server) -> None:
+    sink = Folder(f"s3://{s3.bucket()}/run", s3.storage)
+    storage = [f"storage.{name}={value}" for name, value in s3.storage.model_dump(exclude_defaults=True).items()]
+    config = settings(tokens, toy, sink.uri, *storage)
+    assert run_alone(config, Stop(3)) == Outcome("interrupted", 3)
+    assert run_alone(config) == Outcome("done", 6)
+    assert run_alone(settings(tokens, toy, tmp_path)) == Outcome("done", 6)
+    assert torch.equal(
+        load(sink.read("model/model.safetensors"))["showo.lm_head.weight"], weights(tmp_path)["showo.lm_head.weight"]
+    )
+    assert {entry.name.partition("/")[0] for entry in sink.walk()} >= {"checkpoints", "report.html", "tensorboard"}
 
 
 def test_a_machine_that_is_about_to_go_saves_first(tokens: Path, toy: Path, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from uniface_ray.model import UniFaceConfig, UniFaceProcessor
 from uniface_ray.train.batches import IGNORED
 from uniface_ray.train.mixture import Ahead, Mixture, Share, check_batch, rows_of_each
 from uniface_ray.train.shards import Shards
-from uniface_ray.train.stream import KINDS, Place, Stream, held_out_rows
+from uniface_ray.train.stream import Place, Stream, held_out_rows
 
 
 @pytest.fixture
@@ -204,4 +204,3 @@ def test_nothing_to_train_on_is_told(tokens: Path, toy: Path, tmp_path: Path) ->
     pq.write_table(table, tmp_path / "one.parquet")
     with pytest.raises(UserError, match=r"no row to train on has questions, but stages.vqa is not 0: set it to 0"):
         Stream(shards_of(tmp_path, toy), "vqa", seed=0, files=2).take(1)
-    assert set(KINDS) == {"draw", "caption", "vqa"}

@@ -54,7 +54,7 @@ def tokenized(folder: Path, model: Path, portraits: Sequence[bytes], rows: int, 
     return Path(sink.uri)
 
 
-def words(data: Path, model: Path, sink: Path) -> list[str]:
+def words(data: Path, model: Path, sink: Path | str) -> list[str]:
     """What is typed for a training of a few small steps."""
     return [
         f"data.path={data}",
@@ -76,7 +76,7 @@ def words(data: Path, model: Path, sink: Path) -> list[str]:
     ]
 
 
-def settings(data: Path, model: Path, sink: Path, *more: str) -> TrainConfig:
+def settings(data: Path, model: Path, sink: Path | str, *more: str) -> TrainConfig:
     """Of such a training."""
     return compose("train", [*words(data, model, sink), *more], TrainConfig)
 
