@@ -77,7 +77,7 @@ class Trainee(nn.Module):
     def _read(self, batch: ReadBatch) -> tuple[Tensor, Tensor]:
         """The summed surprise of the answers, and the balance."""
         model = self.model
-        states = model.hidden_states(batch.ids, features=self._features(batch.seen), use_cache=False)
+        states = model.hidden_states(batch.ids, features=features_from(model, batch.seen), use_cache=False)
         answered = batch.targets != IGNORED
         logits = model.text_logits(states.last_hidden_state[answered])
         return F.cross_entropy(logits, batch.targets[answered], reduction="sum"), _balance(states.balance_loss, logits)
@@ -94,10 +94,12 @@ class Trainee(nn.Module):
             loss = d3diff(model.image_logits(image), batch.labels, batch.share, self.drawing)
         return loss.mask, loss.score, _balance(states.balance_loss, loss.mask)
 
-    def _features(self, seen: dict[str, Tensor]) -> ImageFeatures | None:
-        if "pixels" in seen:
-            return self.model.image_features(to_model_range(seen["pixels"]))
-        return self.model.encoders.resampled(seen) if seen else None
+
+def features_from(model: UniFaceForConditionalGeneration, seen: dict[str, Tensor]) -> ImageFeatures | None:
+    """Of what `Reading.seen` holds, stacked to batches: what the experts see; None for a dense model."""
+    if "pixels" in seen:
+        return model.image_features(to_model_range(seen["pixels"]))
+    return model.encoders.resampled(seen) if seen else None
 
 
 def _balance(of_groups: Tensor | None, like: Tensor) -> Tensor:

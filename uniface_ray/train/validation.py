@@ -11,14 +11,13 @@ from uniface_ray.core.records import seed_of
 from uniface_ray.core.train_config import TrainConfig
 from uniface_ray.model.decoding import greedy_text
 from uniface_ray.model.drawing import DrawRequest, draw
-from uniface_ray.model.features import ImageFeatures
 from uniface_ray.model.modeling import UniFaceForConditionalGeneration
-from uniface_ray.model.pixels import from_model_range, to_model_range
+from uniface_ray.model.pixels import from_model_range
 from uniface_ray.model.processing import UniFaceProcessor
 from uniface_ray.model.prompts import CAPTION_QUESTION, understanding_ids
 from uniface_ray.model.unmasking import DrawSettings
 from uniface_ray.train.batches import Batch, Counts, collate
-from uniface_ray.train.losses import LOSSES
+from uniface_ray.train.losses import LOSSES, features_from
 from uniface_ray.train.parallel import World
 from uniface_ray.train.samples import SampleMaker, values_of
 from uniface_ray.train.shards import Shards
@@ -70,7 +69,8 @@ class Validation:
                 first = (number * world.size + world.rank) * size
                 self._batches.append(collate(processor.config, samples[first : first + size], config.loss.schedule))
         self._samples = [values_of(row) for row in rows["caption"][: config.report.samples]]
-        self._maker = maker
+        seen = [maker.seen(row) for row in self._samples]
+        self._seen = {name: torch.stack([one[name] for one in seen]) for name in (seen[0] if seen else {})}
 
     @torch.no_grad()
     def losses(self, module: nn.Module) -> dict[str, float]:
@@ -108,7 +108,7 @@ class Validation:
             [understanding_ids(settings, self._processor.question_ids(CAPTION_QUESTION), one) for one in codes],
             config.max_new_tokens,
             settings.eos_token_id,
-            self._features(model),
+            features_from(model, {name: tensor.to(model.device) for name, tensor in self._seen.items()}),
         )
         how = DrawSettings(steps=config.steps, guidance=config.guidance)
         seeds = [seed_of(self._config.run.seed, row["row_id"]) for row in self._samples]
@@ -121,13 +121,6 @@ class Validation:
             Example(row["row_id"], caption, self._processor.answer_text(ids), image, drawn)
             for row, caption, ids, image, drawn in zip(self._samples, captions, said, *pictures, strict=True)
         ]
-
-    def _features(self, model: UniFaceForConditionalGeneration) -> ImageFeatures | None:
-        seen = [self._maker.seen(row) for row in self._samples]
-        stacked = {name: torch.stack([one[name] for one in seen]).to(model.device) for name in seen[0]}
-        if "pixels" in stacked:
-            return model.image_features(to_model_range(stacked["pixels"]))
-        return model.encoders.resampled(stacked) if stacked else None
 
 
 def _jpegs(model: UniFaceForConditionalGeneration, codes: Tensor) -> list[bytes]:
