@@ -172,6 +172,28 @@ def test_malformed_input_fails_the_batch(idle: tuple[str, FastAPI], home: Path) 
     ]
 
 
+def test_what_is_not_done_in_time_is_given_back(idle: tuple[str, FastAPI], home: Path) -> None:
+    ann = client_of(idle[0])
+    number = begin(ann, line("good", chat_body()), line("bad", {})).id
+    path = home / "owners" / "ann" / "batch" / number / "request.json"
+    request = json.loads(path.read_text())
+    assert ANN_LINE not in path.read_text(), "no secrets are kept with a batch"
+    path.write_text(json.dumps({**request, "expires_at": int(time.time()) - 1}))
+    batch = BatchFolder(Folder(str(home), StorageConfig()), "ann", number)
+    while not batch.attempts():  # until the server has begun, which here begins nothing
+        time.sleep(0.01)
+    Work(batch, 1).work()
+    expired = ann.batches.retrieve(number)
+    assert expired.status == "expired"
+    assert expired.request_counts
+    assert expired.request_counts.to_dict() == {"total": 2, "completed": 0, "failed": 2}
+    lines = lines_of(ann, expired.error_file_id)
+    assert lines["good"]["error"]["code"] == "batch_expired"
+    assert lines["bad"]["response"]["status_code"] == 400
+    assert expired.output_file_id is None
+    assert [*BatchFolder.all_open(batch.folder)] == []
+
+
 def wait(client: openai.OpenAI, number: str, *states: str, seconds: float = 200) -> Any:
     deadline = time.monotonic() + seconds
     while (found := client.batches.retrieve(number)).status not in states:

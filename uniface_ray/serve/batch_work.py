@@ -76,6 +76,7 @@ class Work:
         """All of it. The state tells how it ended."""
         if self._state["status"] in ENDED:
             return
+        self._look()
         threading.Thread(target=self._watch, daemon=True).start()
         try:
             self._prepared = asyncio.run(self._prepare())
@@ -179,12 +180,11 @@ class Work:
 
     def _watch(self) -> None:
         """Give signs of life, and look whether the batch shall end."""
-        while not self._done.is_set():
+        while not self._done.wait(self._beat_s):
             try:
                 self._look()
             except OSError:
                 _LOG.exception("the storage of %s fails", self._batch.id)
-            self._done.wait(self._beat_s)
 
     def _look(self) -> None:
         self._batch.beat()
