@@ -59,7 +59,12 @@ def serve(config: ServeConfig) -> int:
         print("starting Ray", flush=True)
         cluster = connect(config.cluster, cpus)
         asked.listen()  # once more: Ray takes SIGTERM for itself when it starts
-        _serve(config, entries, cluster)
+        try:
+            _serve(config, entries, cluster)
+        except BaseException:
+            if asked.number is not None:  # in the middle of Ray's own code, where a signal becomes any error
+                raise InterruptedRunError(asked.number) from None
+            raise
         asked.patient = True
         reload = _Reload()
         try:
