@@ -24,7 +24,7 @@ from uniface_ray.serve.app import build_app
 from uniface_ray.serve.draining import drain
 from uniface_ray.serve.guarding import rule_of
 from uniface_ray.serve.keys import check_open, with_environment
-from uniface_ray.serve.models import News
+from uniface_ray.serve.models import News, outcome_of
 from uniface_ray.serve.ray_numbers import ray_numbers
 from uniface_ray.serve.remote_model import RemoteModel
 from uniface_ray.serve.shared_limits import shared_gate
@@ -50,9 +50,7 @@ class ModelReplica:
 
     async def answer(self, request: Request) -> News:
         """The outcome."""
-        async for news in self._replica.ask(request):
-            last = news
-        return last
+        return News(await outcome_of(self._replica, request), last=True)
 
     async def watch(self, request: Request) -> AsyncGenerator[News]:
         """What is known as it comes, and the outcome."""

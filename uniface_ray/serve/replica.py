@@ -58,8 +58,10 @@ class Replica:
         return await self.loop.ready()
 
     def check(self) -> None:
-        """Raises:
-        RuntimeError: the engine has failed or hangs; a new replica is needed.
+        """Look at the engine.
+
+        Raises:
+            RuntimeError: it has failed or hangs; a new replica is needed.
         """
         if trouble := self.loop.trouble(self._config.engine.timeout_s):
             raise RuntimeError(trouble)
