@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 from ray.exceptions import RayActorError
-from ray.serve.exceptions import BackPressureError
+from ray.serve._private.common import DeploymentID
+from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 
 from uniface_ray.engine.protocol import Ask, Draw, Drawing, Request, Text
 from uniface_ray.serve.errors import ApiError, busy
@@ -105,6 +106,9 @@ def test_what_no_replica_can_mend_is_told_at_once() -> None:
     with pytest.raises(ApiError) as caught:
         asked(full, Ask(PIXELS, "?", 4))
     assert (caught.value.status, caught.value.headers, full.calls) == (429, {"Retry-After": "1"}, 1)
+    with pytest.raises(ApiError, match="no replica that works") as caught:
+        asked(Handle(([], DeploymentUnavailableError(DeploymentID("model-x")))), Ask(PIXELS, "?", 4))
+    assert caught.value.status == 503
     refused = busy("no room", 3)
     with pytest.raises(ApiError) as caught:
         asked(Handle(([], refused)), Ask(PIXELS, "?", 4))

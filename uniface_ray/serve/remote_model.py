@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from ray.exceptions import RayActorError, RayTaskError
-from ray.serve.exceptions import BackPressureError, ReplicaUnavailableError
+from ray.serve.exceptions import BackPressureError, RayServeException, ReplicaUnavailableError
 from ray.serve.handle import DeploymentHandle
 
 from uniface_ray.engine.protocol import Ask, Draw, Request
@@ -94,6 +94,8 @@ class RemoteModel:
         cause = error.cause if isinstance(error, RayTaskError) else error
         if isinstance(cause, BackPressureError):
             return busy(f"{self._max_waiting} requests wait for a replica already; try again later", 1.0)
+        if isinstance(cause, RayServeException):
+            return ApiError(503, "the model has no replica that works; try later", code="model_unavailable")
         return cause if isinstance(cause, Exception) else error
 
 
