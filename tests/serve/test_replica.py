@@ -35,14 +35,14 @@ def test_newer_weights_are_for_requests_that_come_then(configure: Configure, wei
         made = replica(configure, weights)
         before = made.fingerprint
         assert await made.reload() == before  # nothing is new
-        old = await outcome_of(made, Ask(PIXELS, "who?", 300))
-        under_way = asyncio.create_task(outcome_of(made, Ask(PIXELS, "who?", 300)))
+        old = await outcome_of(made, Ask(PIXELS, "who?", 100))
+        under_way = asyncio.create_task(outcome_of(made, Ask(PIXELS, "who?", 100)))
         while not made.loop.load["answers"]:
             await asyncio.sleep(0)
         other_weights(weights)
         first = made.loop
         assert await made.reload() != before
-        new = await outcome_of(made, Ask(PIXELS, "who?", 300))
+        new = await outcome_of(made, Ask(PIXELS, "who?", 100))
         ended = await under_way
         while first._thread.is_alive():
             await asyncio.sleep(0.01)
