@@ -14,9 +14,11 @@ from uniface_ray.core.compose import compose
 from uniface_ray.core.conf import groups_of
 from uniface_ray.core.config import JobConfig
 from uniface_ray.core.errors import SinkInUseError, StoppedError, UserError
+from uniface_ray.core.evaluate_config import EvaluateJobConfig
 from uniface_ray.core.serve_config import ServeConfig
 from uniface_ray.core.sink_config import ReplayConfig, StatusConfig, VerifyConfig
 from uniface_ray.core.task_config import TASK_CONFIGS
+from uniface_ray.core.train_config import TrainConfig
 from uniface_ray.core.version import __version__
 
 ROOT = Path(__file__).parents[1]
@@ -25,6 +27,8 @@ SCHEMAS = {  # the others are jobs
     "verify": VerifyConfig,
     "replay-rejects": ReplayConfig,
     "serve": ServeConfig,
+    "evaluate": EvaluateJobConfig,
+    "train": TrainConfig,
 }
 
 
@@ -130,7 +134,7 @@ def test_the_job_script_runs_the_code_and_conf_beside_it(tmp_path: Path) -> None
     code = tmp_path / "code"
     for folder in ("jobs", "conf", "uniface_ray/core"):
         shutil.copytree(ROOT / folder, code / folder)
-    for file in ("uniface_ray/__init__.py", "uniface_ray/cli.py"):
+    for file in ("uniface_ray/__init__.py", "uniface_ray/cli.py", "uniface_ray/commands.py"):
         shutil.copy(ROOT / file, code / file)
     sink = code / "conf/sink/default.yaml"
     sink.write_text(sink.read_text().replace("# Where to write.", "# Where this copy writes."))
@@ -159,10 +163,12 @@ def _examples() -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(("command", "settings"), _examples())
 def test_what_people_are_told_to_type_composes(command: str, settings: str) -> None:
-    compose(command, shlex.split(settings), SCHEMAS.get(command, JobConfig))
+    words = shlex.split(settings)
+    finished = [f"source.path={word.partition('=')[2]}" for word in words if word.startswith("evaluate.run=")]
+    compose(command, [*words, *finished], SCHEMAS.get(command, JobConfig))
 
 
-@pytest.mark.parametrize("command", [*TASK_CONFIGS, "serve"])
+@pytest.mark.parametrize("command", [*TASK_CONFIGS, "evaluate", "serve"])
 def test_every_task_has_a_script_to_submit(command: str) -> None:
     helped = subprocess.run([sys.executable, ROOT / f"jobs/{command}.py", "-h"], text=True, capture_output=True)
     assert helped.stdout.startswith(f"uniface {command}: ")

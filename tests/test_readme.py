@@ -14,12 +14,17 @@ import pytest
 from tests.pictures import encoded, group_photo, picture
 from tests.s3_server import S3Server
 from uniface_ray.core.storage import Folder
+from uniface_ray.evaluate.attribute_net import AttributeNet
+from uniface_ray.evaluate.claims import VALUES
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 README = (Path(__file__).parents[1] / "README.md").read_text()
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 # Those that end by themselves; what the others need (a cluster, a server, a data set) their own tests have.
-COMMANDS = ("caption", "vqa", "generate", "edit", "score", "tokenize", "train", "status", "verify", "replay-rejects")
+COMMANDS = (
+    *("caption", "vqa", "generate", "edit", "score", "evaluate", "tokenize", "train"),
+    *("status", "verify", "replay-rejects"),
+)
 # The test server lets nobody in without keys.
 LEFT_OUT = ("storage.anonymous=true",)
 
@@ -45,6 +50,10 @@ def _fill(home: Path, server: S3Server, portraits: list[bytes]) -> None:
     (home / "prompts.csv").write_text("prompt\n" + "".join(f"{prompt}\n" for prompt in prompts))
     faces = {"image": portraits[:4], "id": [1, 2, 3, 4], "caption": prompts * 2, "questions": [["Is she smiling?"]] * 4}
     pq.write_table(pa.table(faces), home / "faces.parquet")
+    known = {"gender": ["female", "male"] * 2, "age": [30, 60, 41, 8], "smile": [1, 0, 1, 0]}
+    asked = {"question": ["Is this a man?"] * 4, "right": ["no", "yes"] * 2}
+    pq.write_table(pa.table({"image": portraits[:4], **known, **asked}), home / "labelled.parquet")
+    AttributeNet(VALUES).save(home / "judge")
     mask = picture(1, (320, 320)).point(lambda value: 255)
     masked = {"image": portraits[:1], "mask": [encoded(mask, "PNG")], "prompt": prompts[:1]}
     pq.write_table(pa.table(masked), home / "t.parquet")

@@ -5,7 +5,7 @@ stays whole from read to commit, whatever its bytes, and GPU stages may ask for 
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -124,15 +124,16 @@ class Answered:
     faceless: list[int] = field(default_factory=list)
 
 
-def unpack_answers(payload: pa.Buffer | bytes, task: Task) -> Answered:
-    """The chunk of `pack_answers`, split into its two outputs."""
+def unpack_answers(payload: pa.Buffer | bytes, task: Task, kept_names: Mapping[str, str] | None = None) -> Answered:
+    """The chunk of `pack_answers`, split into its two outputs; `kept_names` are what kept columns are called there."""
     table, facts = _from_ipc(payload)
     if "kept" in table.column_names:
         # As columns of their own in the outputs; a struct in between, so that no name can clash.
         kept = table["kept"].combine_chunks()
         table = table.drop_columns("kept")
         for index, column in enumerate(kept.type):
-            table = table.append_column(column.name, kept.field(index))
+            name = (kept_names or {}).get(column.name, column.name)
+            table = table.append_column(name, kept.field(index))
     is_reject = pc.is_valid(table["error_kind"])
     ok = table.filter(pc.invert(is_reject)).drop_columns([name for name, _ in _REJECT])
     rejected = table.filter(is_reject).drop_columns(task.columns.names)

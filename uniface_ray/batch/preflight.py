@@ -69,11 +69,11 @@ def check(config: JobConfig) -> Checked:
 
 def _check_columns(config: JobConfig, task: Task) -> None:
     ours = _OUR_COLUMNS | set(task.columns.names) | set(photos.COLUMNS.names if config.faces.enabled else ())
-    taken = ours & set(config.source.keep_columns)
+    taken = {name for name, out in config.source.kept_names.items() if out in ours}
     if taken:
         raise UserError(
             f"source.keep_columns has {', '.join(sorted(taken))}, but the output has columns of that name itself: "
-            "leave them out, or rename them in the source"
+            "leave them out, or give source.keep_prefix, as in source.keep_prefix=given_"
         )
 
 

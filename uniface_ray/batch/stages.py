@@ -115,7 +115,7 @@ def commit_chunk(job: Job, plan: PlanIndex, payload: pa.Buffer | bytes, metrics:
         StoppedError: the sink cannot be written; a resumed run does this chunk again.
     """
     task = build_task(job.config)
-    answered = unpack_answers(payload, task)
+    answered = unpack_answers(payload, task, job.config.source.kept_names)
     try:
         if task.files:
             write_files(job.sink, answered.ok["file"].to_pylist(), answered.ok[task.image_column])

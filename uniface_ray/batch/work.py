@@ -12,6 +12,7 @@ from uniface_ray.batch.job import Job
 from uniface_ray.batch.photos import answers_of_photos
 from uniface_ray.batch.timing import timed
 from uniface_ray.core.child import Beat, Handler
+from uniface_ray.core.task_config import MeasureConfig
 from uniface_ray.engine.build import build_engine
 from uniface_ray.engine.protocol import Engine, Outcome, Request, Text, run_all
 from uniface_ray.tasks.answer import answer_rows
@@ -20,7 +21,12 @@ from uniface_ray.tasks.registry import build_task
 
 def replica(job: Job, threads: int | None) -> Handler:
     """For `core.child`: the model, asked about chunks."""
-    return Replica(job, build_engine(job.config, job.device, job.dtype, threads)).answer
+    engine = build_engine(job.config, job.device, job.dtype, threads)
+    if isinstance(job.config.task, MeasureConfig):
+        from uniface_ray.evaluate.eyes import with_eyes  # transformers' vision models, which no other task needs
+
+        engine = with_eyes(engine, job.config.task, job.config.storage, job.device)
+    return Replica(job, engine).answer
 
 
 class _Watched:

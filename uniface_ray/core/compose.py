@@ -8,7 +8,7 @@ import csv
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from types import NoneType
 from typing import Any, TypeVar, get_args, get_origin, overload
@@ -57,9 +57,10 @@ def compose(command: str, overrides: Sequence[str], schema: type[Settings] = Job
         UserError: a setting or group member that does not exist, a value of the wrong type or outside its
             rule, a required setting that is missing. All wrong values are named at once.
     """
-    groups = {group.name: group for group in groups_of(command)}
+    picked = {name: text for name, _, text in (override.partition("=") for override in overrides)}
+    groups = {group.name: group for group in groups_of(command, picked)}
     settings = {setting.name: setting for group in groups.values() for setting in group.settings}
-    fields = {name: _field(name, schema, command) for name in settings}
+    fields = {name: _field(name, schema, groups) for name in settings}
     picks: list[str] = []
     values: dict[str, Any] = {}
     for override in overrides:
@@ -127,9 +128,9 @@ def _is_text(annotation: Any) -> bool:
     return all((get_args(kind) or [kind])[0] is str for kind in kinds) and get_origin(annotation) is not tuple
 
 
-def _field(name: str, schema: type[Settings], command: str) -> FieldInfo:
+def _field(name: str, schema: type[Settings], groups: Mapping[str, Group]) -> FieldInfo:
     group, setting = name.split(".")
-    of_group: Any = TASK_CONFIGS[command] if group == "task" else schema.model_fields[group].annotation
+    of_group: Any = TASK_CONFIGS[groups[group].member] if group == "task" else schema.model_fields[group].annotation
     field: FieldInfo = of_group.model_fields[setting]
     return field
 

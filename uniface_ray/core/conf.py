@@ -7,6 +7,7 @@ does; where nothing is said, all do.
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,7 +38,7 @@ class Group:
     Attributes:
         name: `source`.
         title: a line for the user.
-        member: the file that is taken when the user picks none.
+        member: the file that is taken.
         choices: the files of the group that fit the command; `source=demo` picks one.
         settings: in the file's order, those of the file it stands on first.
     """
@@ -56,20 +57,29 @@ def conf_folder() -> Path:
     return installed if installed.is_dir() else package.parent / "conf"
 
 
-def groups_of(command: str) -> tuple[Group, ...]:
-    """The groups of a command, in the order of `conf/<command>.yaml`."""
+def groups_of(command: str, picked: Mapping[str, str] | None = None) -> tuple[Group, ...]:
+    """The groups of a command, in the order of `conf/<command>.yaml`.
+
+    Args:
+        command: its name.
+        picked: member of a group that is taken instead of the command's own, where it fits: its settings count then.
+    """
     text = (conf_folder() / f"{command}.yaml").read_text(encoding="utf-8")
-    return tuple(_group(pick["group"], pick["member"], pick["choices"]) for pick in _PICK.finditer(text))
+    return tuple(
+        _group(pick["group"], pick["member"], pick["choices"], (picked or {}).get(pick["group"]))
+        for pick in _PICK.finditer(text)
+    )
 
 
-def _group(name: str, member: str, choices: str | None) -> Group:
+def _group(name: str, member: str, choices: str | None, picked: str | None) -> Group:
     folder = conf_folder() / name
     title = (folder / f"{member}.yaml").read_text(encoding="utf-8").splitlines()[0].removeprefix("# ").rstrip(".")
     if choices is None:
         members = sorted(file.stem for file in folder.glob("*.yaml"))
     else:
         members = [member, *choices.removeprefix("only").removeprefix("or ").replace(",", " ").split()]
-    return Group(name, title, member, tuple(members), tuple(_settings(name, member).values()))
+    taken = picked if picked in members else member
+    return Group(name, title, taken, tuple(members), tuple(_settings(name, taken).values()))
 
 
 def _settings(group: str, member: str) -> dict[str, Setting]:

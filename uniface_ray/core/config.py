@@ -30,6 +30,7 @@ class SourceConfig(Settings):
         image_column: parquet column of encoded image bytes (or Hugging Face's {bytes, path}).
         uri_column: column of image URIs of a table; relative ones are relative to the file that names them.
         keep_columns: carried through to both outputs.
+        keep_prefix: what their names begin with there, such as `given_`, where they would be those of other columns.
         shard: `k/n` takes the k-th of n shares of the files, each into a sink of its own; null takes all.
         prompt_column: column of what to draw (generate, edit).
         caption_column: column of captions of the image: text, or a list of texts (tokenize).
@@ -48,6 +49,7 @@ class SourceConfig(Settings):
     image_column: str = "image"
     uri_column: str = "uri"
     keep_columns: tuple[str, ...] = ()
+    keep_prefix: str = ""
     shard: Annotated[str, AfterValidator(_share)] | None = None
     prompt_column: str | None = None
     caption_column: str | None = None
@@ -58,6 +60,11 @@ class SourceConfig(Settings):
     box_column: str | None = None
     text_column: str | None = None
     seed_column: str | None = None
+
+    @property
+    def kept_names(self) -> dict[str, str]:
+        """Of the kept columns in the outputs, by their own."""
+        return {name: self.keep_prefix + name for name in self.keep_columns}
 
 
 class StorageConfig(Settings):

@@ -1,33 +1,23 @@
 """report.html: one self-contained page about a run."""
 
-import base64
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from xml.etree.ElementTree import Element
 
-from uniface_ray.core.markup import el, to_html
+from uniface_ray.core.markup import el
 from uniface_ray.core.progress import clock, rate_text
 from uniface_ray.core.report_charts import rate_chart, rows_chart, words_chart
-from uniface_ray.core.report_data import RejectSample, Report, Sample
+from uniface_ray.core.report_data import RejectSample, Report
+from uniface_ray.core.report_parts import card, origin, page, picture, section
 
 _FILES_SHOWN = 50
-CSS = Path(__file__).with_name("report.css")
 
 
 def render(report: Report) -> str:
     """The page: HTML with styles, charts and thumbnails inside, no scripts, nothing loaded from elsewhere."""
-    head = el(
-        "head",
-        el("meta", charset="utf-8"),
-        el("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        el("title", f"{report.title} · {report.state}"),
-        el("style", CSS.read_text(encoding="utf-8")),
-    )
     sections = [_results(report), _rejects(report), _charts(report), _details(report)]
     main = el("main", _numbers(report), *sections, id="main")
-    body = el("body", _header(report, sections), main, _footer(report))
-    return "<!doctype html>\n" + to_html(el("html", head, body, lang="en")) + "\n"
+    return page(f"{report.title} · {report.state}", _header(report, sections), main, _footer(report))
 
 
 def _header(report: Report, sections: Sequence[Element]) -> Element:
@@ -73,46 +63,36 @@ def _numbers(report: Report) -> Element:
 def _results(report: Report) -> Element:
     shown = report.samples
     if not shown:
-        return _section("Results", el("p", "No row has a result to show.", class_="muted"))
+        return section("Results", el("p", "No row has a result to show.", class_="muted"))
     of = f"{len(shown):,} of {_count(report.counts['rows_out'])} rows"
     faces = any(sample.thumbnails for sample in shown)
-    sheet = el("ul", *(_card(sample) for sample in shown), class_="sheet" if faces else "sheet text")
-    return _section("Results", el("p", of, class_="muted"), sheet)
-
-
-def _card(sample: Sample) -> Element:
-    name = _basename(sample.uri)
-    answer = el("p", sample.text, dir="auto", class_="answer")
-    details = [el("p", sample.details, dir="auto", class_="details")] if sample.details else []
-    caption = el("figcaption", answer, *details, _origin(name, sample.uri, sample.row_id))
-    pictures = [_picture(jpeg, name) for jpeg in sample.thumbnails]
-    shown = [el("div", *pictures, class_="pair")] if len(pictures) > 1 else pictures
-    return el("li", el("figure", *shown, caption))
+    sheet = el("ul", *(card(sample) for sample in shown), class_="sheet" if faces else "sheet text")
+    return section("Results", el("p", of, class_="muted"), sheet)
 
 
 def _rejects(report: Report) -> Element:
     if not report.rejects_by_kind:
-        return _section("Rejects", el("p", "No row was rejected.", class_="muted"))
+        return section("Rejects", el("p", "No row was rejected.", class_="muted"))
     kinds = sorted(report.rejects_by_kind.items(), key=lambda item: -item[1])
     bars = _bars("Rejects by kind", ("kind", "rows"), [(kind, rows, f"{rows:,}") for kind, rows in kinds])
     if not report.rejects:
-        return _section("Rejects", bars)
+        return section("Rejects", bars)
     total = sum(report.rejects_by_kind.values())
     caption = f"{len(report.rejects):,} of {total:,} rejected rows; all of them are in data/status=rejected"
     head = el("tr", *(el("th", name, scope="col") for name in ("image", "why", "kind", "stage")))
     rows = [_reject(reject, report.source) for reject in report.rejects]
     table = el("table", el("caption", caption), el("thead", head), el("tbody", *rows), class_="rejects")
-    return _section("Rejects", bars, table)
+    return section("Rejects", bars, table)
 
 
 def _reject(reject: RejectSample, source: str) -> Element:
     # Its path under the source: in a tree of folders, a base name alone finds nothing.
     folder = source.rstrip("/") + "/"
     name = reject.uri.removeprefix(folder)
-    pictures = [_picture(reject.thumbnail, name)] if reject.thumbnail else []
+    pictures = [picture(reject.thumbnail, name)] if reject.thumbnail else []
     return el(
         "tr",
-        el("td", *pictures, _origin(name, reject.uri, reject.row_id)),
+        el("td", *pictures, origin(name, reject.uri, reject.row_id)),
         el("td", reject.message, dir="auto"),
         el("td", el("code", reject.kind)),
         el("td", reject.stage),
@@ -133,7 +113,7 @@ def _charts(report: Report) -> Element:
     if report.answer_words:
         figures.append(("Length of answers", words_chart(report.answer_words)))
     cards = [el("figure", el("figcaption", title), chart) for title, chart in figures]
-    return _section("Charts", el("div", *cards, class_="charts"))
+    return section("Charts", el("div", *cards, class_="charts"))
 
 
 def _details(report: Report) -> Element:
@@ -147,7 +127,7 @@ def _details(report: Report) -> Element:
     parts = [versions, el("details", el("summary", "Configuration"), config)]
     if report.files:
         parts.append(el("details", el("summary", f"Files ({len(report.files):,})"), _files(report.files)))
-    return _section("Details", *parts)
+    return section("Details", *parts)
 
 
 def _files(files: Sequence[tuple[str, int, str]]) -> Element:
@@ -187,10 +167,6 @@ def _footer(report: Report) -> Element:
     )
 
 
-def _section(title: str, *children: Element) -> Element:
-    return el("section", el("h2", title), *children, id=title.lower(), aria_label=title)
-
-
 def _bars(caption: str, heads: tuple[str, str], rows: Sequence[tuple[str, float, str]]) -> Element:
     """A table whose rows (name, value, value as text) carry a bar."""
     most = max((value for _, value, _ in rows), default=0.0) or 1.0
@@ -205,20 +181,6 @@ def _bars(caption: str, heads: tuple[str, str], rows: Sequence[tuple[str, float,
         for name, value, text in rows
     ]
     return el("table", el("caption", caption), el("thead", head), el("tbody", *body), class_="bars")
-
-
-def _origin(name: str, uri: str, row_id: int) -> Element:
-    row = el("small", f"row {row_id}")
-    return el("p", el("span", name, class_="path", title=uri), " ", row, class_="origin")
-
-
-def _picture(jpeg: bytes, name: str) -> Element:
-    data = base64.b64encode(jpeg).decode()
-    return el("img", src=f"data:image/jpeg;base64,{data}", alt=name, width=176, height=176, loading="lazy")
-
-
-def _basename(uri: str) -> str:
-    return uri.rstrip("/").rsplit("/", 1)[-1]
 
 
 def _count(rows: int | None) -> str:

@@ -1,7 +1,7 @@
 """The charts of report.html, as SVG that scales with the page and takes its colours from the style sheet."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from xml.etree.ElementTree import Element
@@ -94,6 +94,17 @@ def words_chart(answer_words: dict[int, int]) -> Element:
         label = f"{start} words" if size == 1 else f"{start} to {start + size - 1} words"
         plot.append(_bar(x(start), x(start + size), y(count), y(0), f"{label}: {count:,}"))
     return _titled(plot, f"Length of {sum(bins):,} answers: {low} to {high} words")
+
+
+def scores_chart(twentieths: Mapping[int, int]) -> Element:
+    """Histogram of scores from 0 to 1; `twentieths` counts those in each twentieth, and is not empty."""
+    x, y, plot = _frame(0, 1, max(twentieths.values()), "rows", "score", True)
+    for tick in _ticks(0, 1, 5):
+        plot.append(el("text", f"{tick:g}", x=x(tick), y=HEIGHT - 24.0, class_="tick middle"))
+    for i, count in sorted(twentieths.items()):
+        label = f"{i / 20:g} to {(i + 1) / 20:g}: {count:,}"
+        plot.append(_bar(x(i / 20), x((i + 1) / 20), y(count), y(0), label))
+    return _titled(plot, f"Scores of {sum(twentieths.values()):,} rows")
 
 
 def _rows_at(timeline: Sequence[Point], seconds: float) -> float:

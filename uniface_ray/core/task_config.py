@@ -135,6 +135,10 @@ class ScoreConfig(Settings):
     text: Text | None = None
 
 
+ENCODERS = ("semantic", "identity")
+"""Names of the model's encoders that look at images."""
+
+
 class TokenizeConfig(Settings):
     """Images as the model sees them, with the texts about them: what training reads.
 
@@ -147,8 +151,31 @@ class TokenizeConfig(Settings):
     keep: Literal["features", "pixels", "nothing"] = "features"
 
 
+class MeasureConfig(Settings):
+    """Output rows of another run, each held against what is known of it: a step of `uniface evaluate`.
+
+    Attributes:
+        of: kind of the rows; `faces` are real ones, of which only features are taken.
+        labels: column of each attribute that is known.
+        text_column: of the caption, the answer or the prompt.
+        right_column: of the reference captions or the right answers.
+        judges: see `EvaluateConfig`, as the next two.
+        own_score: likewise.
+        features: null where none are wanted.
+    """
+
+    name: Literal["measure"] = "measure"
+    of: Literal["captions", "answers", "drawings", "faces"]
+    labels: dict[str, str] = Field(default_factory=dict)
+    text_column: Text | None = None
+    right_column: Text | None = None
+    judges: tuple[Text, ...] = ()
+    own_score: bool = False
+    features: Text | None = None
+
+
 TaskConfig = Annotated[
-    CaptionConfig | VqaConfig | GenerateConfig | EditConfig | ScoreConfig | TokenizeConfig,
+    CaptionConfig | VqaConfig | GenerateConfig | EditConfig | ScoreConfig | TokenizeConfig | MeasureConfig,
     Field(discriminator="name"),
 ]
 TASK_CONFIGS: dict[str, type[Settings]] = {

@@ -17,13 +17,19 @@ def settings_help(command: str) -> str:
 def _group(group: Group, width: int) -> str:
     others = [f"{group.name}={choice}" for choice in group.choices if choice != "default"]
     ready = f" (ready-made: {', '.join(others)})" if len(group.choices) > 1 else ""
-    return "\n".join([f"{group.name}: {group.title}{ready}", *(_setting(s, width) for s in group.settings)])
+    title = textwrap.fill(f"{group.name}: {group.title}{ready}", width, break_long_words=False, break_on_hyphens=False)
+    return "\n".join([title, *(_setting(s, width) for s in group.settings)])
 
 
 def _setting(setting: Setting, width: int) -> str:
     default = "required" if setting.default == "???" else setting.default
     head = f"  {setting.name:<{_NAME}} {default}"
     if len(head) < _INDENT:
-        return textwrap.fill(f"{head:<{_INDENT}}{setting.meaning}", width, subsequent_indent=" " * _INDENT)
+        return _filled(f"{head:<{_INDENT}}{setting.meaning}", width)
+    return f"{head}\n{_filled(' ' * _INDENT + setting.meaning, width)}"
+
+
+def _filled(text: str, width: int) -> str:
+    """Lines of a setting; what is to be copied is not broken."""
     indent = " " * _INDENT
-    return f"{head}\n{textwrap.fill(setting.meaning, width, initial_indent=indent, subsequent_indent=indent)}"
+    return textwrap.fill(text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)

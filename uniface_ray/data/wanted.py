@@ -24,13 +24,14 @@ class FieldKind(StrEnum):
     NUMBERS = "a list of numbers"
     SEED = "a whole number from 0 to 2^63 - 1"
     IMAGE = "encoded image bytes or the URI of an image"
+    VALUE = "anything"
     CONVERSATION = "a list of turns of human and gpt, or of user and assistant, each with its answer"
 
     @property
     def arrow(self) -> pa.DataType:
         """The type in which it travels."""
         match self:
-            case FieldKind.TEXT:
+            case FieldKind.TEXT | FieldKind.VALUE:
                 return pa.string()
             case FieldKind.TEXTS:
                 return pa.list_(pa.string())
@@ -121,6 +122,8 @@ def _checked(wanted: Field, value: Any, table: str, where: str) -> Any:
         return None
     found: Any = None
     match wanted.kind, value:
+        case FieldKind.VALUE, _:
+            found = json.dumps(value, ensure_ascii=False, default=str)
         case FieldKind.TEXT, str() if value.strip():
             found = value
         case FieldKind.TEXTS, str() if value.strip():

@@ -5,7 +5,19 @@ from collections.abc import Sequence
 import numpy as np
 
 from uniface_ray.core.records import Reject
-from uniface_ray.engine.protocol import Ask, Draw, Drawing, Encode, Encoded, Likelihood, Request, Result, Text
+from uniface_ray.engine.protocol import (
+    Ask,
+    Draw,
+    Drawing,
+    Encode,
+    Encoded,
+    Likelihood,
+    Look,
+    Request,
+    Result,
+    Seen,
+    Text,
+)
 
 _SIDE = 8  # of drawings: to encode larger ones would take longer than everything else
 
@@ -48,5 +60,7 @@ class NullEngine:
                 return Drawing(self._black, "")
             case Encode():
                 return Encoded(np.zeros(1, np.int32), {})
+            case Look():
+                return Seen({}, None)
             case _:
                 return Likelihood(0.5, float(np.log(0.5)), float(np.log(0.5)))

@@ -109,6 +109,19 @@ class Encode:
 
 
 @dataclass(frozen=True, slots=True)
+class Look:
+    """An image, to be looked at by a judge, a vision model or both (`evaluate.eyes`), not by the model itself.
+
+    Attributes:
+        pixels: uint8 (3, size, size) RGB.
+        time_limit_s: as of `Ask`.
+    """
+
+    pixels: Pixels
+    time_limit_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Text:
     """The result of `Ask`.
 
@@ -168,8 +181,21 @@ class Encoded:
     features: dict[str, NDArray[np.float16]]
 
 
-Request = Ask | Draw | Score | Encode
-Result = Text | Drawing | Likelihood | Encoded
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The result of `Look`.
+
+    Attributes:
+        chances: of each value of each attribute, 0..1; empty without a judge.
+        features: float32 (D,) of the vision model; None without one.
+    """
+
+    chances: dict[str, dict[str, float]]
+    features: NDArray[np.float32] | None
+
+
+Request = Ask | Draw | Score | Encode | Look
+Result = Text | Drawing | Likelihood | Encoded | Seen
 Outcome = Result | Reject
 
 

@@ -54,6 +54,8 @@ class Translator:
                 case Encode():
                     self._check_picture(request.pixels)
                     return EncodeSequence(number, request.pixels, request.features)
+                case _:
+                    raise UserError("this engine has a model, and neither a judge nor a vision model to look with")
         except UserError as error:
             raise RejectError(RejectKind.BAD_REQUEST, str(error)) from error
 

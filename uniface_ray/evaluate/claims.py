@@ -59,6 +59,13 @@ class Claims:
         return claimed
 
 
+RULES: dict[str, dict[str, str]] = {
+    **_WORDS,
+    "smile": {"yes": "smil", "no": "a smile that is denied (not, no, never, without), serious, stern, frown"},
+    "hair_color": {name: f"{words}: up to three words before hair, or after hair is" for name, words in _HAIR.items()},
+}
+"""What is read as each value, for people who must judge the reading: regular expressions, `|` between words."""
+
 ATTRIBUTES = tuple(field.name for field in fields(Claims))
 
 
@@ -97,4 +104,4 @@ def _only(text: str, words: Mapping[str, str]) -> str | None:
     return found[0] if len(found) == 1 else None
 
 
-__all__ = ["ATTRIBUTES", "VALUES", "Claims", "read_claims", "read_wishes"]
+__all__ = ["ATTRIBUTES", "RULES", "VALUES", "Claims", "read_claims", "read_wishes"]

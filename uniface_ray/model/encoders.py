@@ -9,14 +9,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import AutoModel, PreTrainedConfig
 
+from uniface_ray.core.task_config import ENCODERS
 from uniface_ray.model.configuration import UniFaceConfig
 from uniface_ray.model.features import ImageFeatures
 from uniface_ray.model.identity import IRResNet
 from uniface_ray.model.identity_onnx import OnnxIdentity
 from uniface_ray.model.resampler import MaskRatioFeatures, Resampler
-
-ENCODERS = ("semantic", "identity")
-"""Names of the encoders that look at images."""
 
 
 class Encoder(nn.Module):
@@ -137,4 +135,4 @@ def resized(pixel_values: Tensor, size: int) -> Tensor:
     return F.interpolate(pixels, size=(size, size), mode="bicubic", antialias=True).clamp(-1, 1)
 
 
-__all__ = ["ENCODERS", "Encoders", "IdentityEncoder", "SemanticEncoder", "features_of", "semantic_features"]
+__all__ = ["Encoders", "IdentityEncoder", "SemanticEncoder", "features_of", "semantic_features"]

@@ -5,6 +5,7 @@ from uniface_ray.core.task_config import (
     CaptionConfig,
     EditConfig,
     GenerateConfig,
+    MeasureConfig,
     ScoreConfig,
     TokenizeConfig,
     VqaConfig,
@@ -13,6 +14,7 @@ from uniface_ray.tasks.base import Task
 from uniface_ray.tasks.caption import Caption
 from uniface_ray.tasks.edit import Edit
 from uniface_ray.tasks.generate import Generate
+from uniface_ray.tasks.measure import Measure
 from uniface_ray.tasks.score import Score
 from uniface_ray.tasks.tokenize import Tokenize
 from uniface_ray.tasks.vqa import Vqa
@@ -37,3 +39,5 @@ def build_task(config: JobConfig) -> Task:
             return Score(task, config.source)
         case TokenizeConfig() as task:
             return Tokenize(task, config.source)
+        case MeasureConfig() as task:
+            return Measure(task)

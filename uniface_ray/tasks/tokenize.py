@@ -5,10 +5,9 @@ import pyarrow as pa
 from uniface_ray.core.config import SourceConfig
 from uniface_ray.core.errors import UserError
 from uniface_ray.core.records import RejectError, RejectKind, Row
-from uniface_ray.core.task_config import TokenizeConfig
+from uniface_ray.core.task_config import ENCODERS, TokenizeConfig
 from uniface_ray.data.wanted import Field, FieldKind, Wanted
 from uniface_ray.engine.protocol import Encode
-from uniface_ray.model.encoders import ENCODERS
 from uniface_ray.tasks.base import Conversation, Task, Values, pixels_of
 from uniface_ray.tasks.pictures import encode_png
 

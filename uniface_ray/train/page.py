@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 from xml.etree.ElementTree import Element
 
-from uniface_ray.core.markup import el, to_html
-from uniface_ray.core.report import CSS
+from uniface_ray.core.markup import el
 from uniface_ray.core.report_charts import Curve, curves_chart
+from uniface_ray.core.report_parts import page
 from uniface_ray.core.run_facts import redacted, versions
 from uniface_ray.core.train_config import TrainConfig
 from uniface_ray.train.validation import Example
@@ -34,13 +34,6 @@ def render_training(config: TrainConfig, records: Sequence[dict[str, Any]], exam
         examples: of the last look at held-out rows.
     """
     title = f"Training of {config.model.name}"
-    head = el(
-        "head",
-        el("meta", charset="utf-8"),
-        el("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        el("title", title),
-        el("style", CSS.read_text(encoding="utf-8")),
-    )
     steps = config.stages.each()[-1].end
     step = records[-1]["step"] if records else 0
     header = el(
@@ -55,8 +48,7 @@ def render_training(config: TrainConfig, records: Sequence[dict[str, Any]], exam
         ),
     )
     sections = [_numbers(records), _charts(records), _faces(config, examples), _details(config)]
-    body = el("body", header, el("main", *sections, id="main"))
-    return "<!doctype html>\n" + to_html(el("html", head, body, lang="en")) + "\n"
+    return page(title, header, el("main", *sections, id="main"))
 
 
 def _numbers(records: Sequence[dict[str, Any]]) -> Element:

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from uniface_ray.evaluate import attribute_net
 from uniface_ray.model.magvit import MagvitV2
 from uniface_ray.model.presets import preset
 from uniface_ray.train.tiny.attributes import VALUES
@@ -56,24 +57,11 @@ class Tap:
         self.value = output
 
 
-class AttributeHead(nn.Module):
+class AttributeHead(attribute_net.AttributeHead):
     """Codes or features (B, channels, h, w) to logits of the attributes in VALUES, and the age in tens of years."""
 
-    def __init__(self, channels: int, grid: int, width: int = 128) -> None:
-        super().__init__()
-        self.embed = nn.Conv2d(channels, width, 1)
-        self.place = nn.Parameter(torch.zeros(1, width, grid, grid))
-        self.mix = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1) for _ in range(3))
-        self.norms = nn.ModuleList(nn.GroupNorm(8, width) for _ in range(3))
-        self.out = nn.ModuleDict({name: nn.Linear(2 * width, len(values)) for name, values in VALUES.items()})
-        self.age = nn.Linear(2 * width, 1)
-
-    def forward(self, features: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        x = self.embed(features) + self.place
-        for norm, mix in zip(self.norms, self.mix, strict=True):
-            x = x + mix(F.silu(norm(x)))
-        pooled = F.dropout(torch.cat([x.mean(dim=(2, 3)), x.amax(dim=(2, 3))], dim=-1), 0.2, self.training)
-        return {name: layer(pooled) for name, layer in self.out.items()}, self.age(pooled)[:, 0]
+    def __init__(self, channels: int, grid: int) -> None:
+        super().__init__(channels, grid, VALUES)
 
 
 def attribute_loss(reading: tuple[dict[str, Tensor], Tensor], classes: Tensor, years: Tensor) -> Tensor:

@@ -6,18 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from uniface_ray.evaluate.attribute_net import IMAGE_SIZE, AttributeNet, attribute_chances
 from uniface_ray.train.tiny.attributes import VALUES
 from uniface_ray.train.tiny.augment import random_views
 from uniface_ray.train.tiny.checkpoint import load_progress, one_cycle, save_progress
-from uniface_ray.train.tiny.image_tokenizer import AttributeHead, attribute_loss
+from uniface_ray.train.tiny.image_tokenizer import attribute_loss
 from uniface_ray.train.tiny.prepare import Prepared
 
 log = logging.getLogger(__name__)
-
-IMAGE_SIZE = 128
-_WIDTHS = (24, 48, 96, 160)
 
 
 @dataclass(frozen=True)
@@ -31,23 +29,11 @@ class JudgeRecipe:
     seed: int = 2
 
 
-class Judge(nn.Module):
-    """Pixels (B, 3, 128, 128) in -1..1 to what `AttributeHead` tells; 0.6 M parameters, without the head."""
+class Judge(AttributeNet):
+    """The classifier of all attributes in VALUES."""
 
     def __init__(self) -> None:
-        super().__init__()
-        layers: list[nn.Module] = [nn.Conv2d(3, 16, 3, stride=2, padding=1)]
-        width = 16
-        for wider in _WIDTHS:
-            layers += [nn.BatchNorm2d(width), nn.SiLU(), nn.Conv2d(width, wider, 3, stride=2, padding=1)]
-            layers += [nn.BatchNorm2d(wider), nn.SiLU(), nn.Conv2d(wider, wider, 3, padding=1)]
-            width = wider
-        self.features = nn.Sequential(*layers, nn.BatchNorm2d(width), nn.SiLU())
-        self.head = AttributeHead(width, IMAGE_SIZE // 2 ** (len(_WIDTHS) + 1))
-
-    def forward(self, pixels: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        reading: tuple[dict[str, Tensor], Tensor] = self.head(self.features(pixels))
-        return reading
+        super().__init__(VALUES)
 
 
 def train_judge(prepared: Prepared, recipe: JudgeRecipe, weights: Tensor, path: Path) -> Judge:
@@ -80,12 +66,7 @@ def train_judge(prepared: Prepared, recipe: JudgeRecipe, weights: Tensor, path: 
     return judge.eval()
 
 
-@torch.no_grad()
 def judge_faces(judge: Judge, pixels: Tensor) -> dict[str, Tensor]:
     """Probabilities (B, values) by attribute name for pixels (B, 3, 128, 128) in -1..1, mirrored views averaged."""
-    total = {name: torch.zeros(len(pixels), len(values)) for name, values in VALUES.items()}
-    for start in range(0, len(pixels), 64):
-        for views in (pixels[start : start + 64], pixels[start : start + 64].flip(-1)):
-            for name, logits in judge(views.contiguous(memory_format=torch.channels_last))[0].items():
-                total[name][start : start + 64] += logits.float().softmax(-1) / 2
-    return total
+    parts = [attribute_chances(judge, part) for part in pixels.split(64)]
+    return {name: torch.cat([part[name] for part in parts]) for name in VALUES}

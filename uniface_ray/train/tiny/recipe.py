@@ -34,7 +34,7 @@ def make(prepared: Prepared, out: Path, recipe: Recipe) -> Path:
     weights, more = rarity(prepared.classes), with_repainted(prepared)
     magvit, _ = train_image_tokenizer(prepared.faces, prepared.classes, prepared.years, recipe.tokenizer, out)
     pupils = train_encoders(more, rarity(more.classes), recipe.encoders, out)
-    train_judge(prepared, recipe.judge, weights, out / "judge.pt")
+    train_judge(prepared, recipe.judge, weights, out / "judge.pt").save(out / "judge")
     settled = settle(more, pupils)
     tokenizer = load_or_train(example_texts(settled), out / "text_tokenizer")
     config = preset("tiny", text_vocab_size=len(tokenizer))
