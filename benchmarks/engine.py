@@ -1,7 +1,7 @@
 """The engine against plain loops: answers and images a second by batch size, where the time goes, and how near to what
 the machine can do.
 
-    python -m benchmarks.engine [--sizes tiny bench-100m] [--threads 2] [--requests 10000]
+    python -m benchmarks.engine [--sizes tiny bench-100m] [--parts text image] [--threads 2] [--requests 10000]
 
 All ratios are of one run. Results go to benchmarks/results/ as JSON, with a plot beside it; a table is printed.
 """
@@ -33,12 +33,14 @@ TOKENS = 40
 # Rows of each run: enough for a steady state, few enough for two cores.
 TEXT_SLOTS = {"tiny": (1, 8, 64, 128), "bench-100m": (1, 8, 64)}
 IMAGE_SLOTS = {"tiny": (1, 4, 16), "bench-100m": (1, 4)}
+PARTS = ("text", "occupancy", "image", "tokenizer", "precision")
 PLAIN = {"tiny": 4, "bench-100m": 1}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sizes", nargs="+", default=["tiny", "bench-100m"], choices=["tiny", "bench-100m"])
+    parser.add_argument("--sizes", nargs="*", default=["tiny", "bench-100m"], choices=["tiny", "bench-100m"])
+    parser.add_argument("--parts", nargs="+", default=PARTS, choices=PARTS, help="what to measure of each size")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument(
         "--requests", type=int, default=10_000, help="answers of the memory measurement; 0 leaves it out"
@@ -52,23 +54,28 @@ def main() -> None:
         "command": " ".join(["python -m benchmarks.engine", *sys.argv[1:]]),
         "machine": {"cores": os.cpu_count(), "threads": given.threads, "system": platform.platform()},
         "versions": versions(),
-        "peaks": {
+        "sizes": {},
+    }
+    target = given.out / f"{result['date']}-engine.json"
+    if target.exists():  # sizes and parts may be measured one after the other, each with peaks of its own run
+        result = json.loads(target.read_text()) | {"command": result["command"]}
+    for size in given.sizes:
+        peaks = {
             "float32_flop_per_s": matmul_peak(torch.float32),
             "bfloat16_flop_per_s": matmul_peak(torch.bfloat16),
             "memory_bytes_per_s": memory_peak(),
-        },
-        "sizes": {},
-    }
-    for size in given.sizes:
+        }
         model = build(size)
-        found = result["sizes"][size] = {"parameters": sum(one.numel() for one in model.showo.parameters())}
-        for name, part in _parts(size).items():
-            found[name] = part(model, result["peaks"])
+        parameters = sum(one.numel() for one in model.showo.parameters())
+        found = result["sizes"].setdefault(size, {}) | {"parameters": parameters, "peaks": peaks}
+        result["sizes"][size] = found
+        for name in given.parts:
+            found[name] = _parts(size)[name](model, peaks)
             print(f"{size}: {name}\n{json.dumps(found[name], indent=1)}", flush=True)
-            _save(result, given.out)
+            _save(result, target)
     if given.requests:
         result["memory"] = memory(build("tiny"), given.requests)
-        _save(result, given.out)
+        _save(result, target)
     print(table(result))
 
 
@@ -201,9 +208,8 @@ def table(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _save(result: dict[str, Any], folder: Path) -> None:
-    folder.mkdir(exist_ok=True)
-    target = folder / f"{result['date']}-engine.json"
+def _save(result: dict[str, Any], target: Path) -> None:
+    target.parent.mkdir(exist_ok=True)
     target.write_text(json.dumps(result, indent=1) + "\n")
     rates = {
         f"{size}, {what}": [
