@@ -113,7 +113,7 @@ async def _validation_error(_: Request, error: Exception) -> JSONResponse:
 
 async def _http_error(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
-    code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code)
+    code = {400: "invalid_body", 404: "not_found", 405: "method_not_allowed"}.get(error.status_code)
     return ApiError(error.status_code, str(error.detail), code=code, headers=error.headers).response
 
 
