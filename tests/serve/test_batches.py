@@ -194,7 +194,7 @@ def test_what_is_not_done_in_time_is_given_back(idle: tuple[str, FastAPI], home:
     assert [*BatchFolder.all_open(batch.folder)] == []
 
 
-def wait(client: openai.OpenAI, number: str, *states: str, seconds: float = 200) -> Any:
+def wait(client: openai.OpenAI, number: str, *states: str, seconds: float = 500) -> Any:
     deadline = time.monotonic() + seconds
     while (found := client.batches.retrieve(number)).status not in states:
         assert found.status not in ("failed", "completed", "expired", "cancelled"), found
@@ -204,6 +204,7 @@ def wait(client: openai.OpenAI, number: str, *states: str, seconds: float = 200)
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_batches_answer_as_online(make_app: Any, home: Path) -> None:
     """Two batches at a time: questions, among them wrong ones, and drawings; each as online."""
     faces = [encoded(picture(number)) for number in range(5)]
@@ -246,6 +247,7 @@ def test_batches_answer_as_online(make_app: Any, home: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_batch_survives_its_server_and_its_process(make_app: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The server ends; the process at work is killed with all its children; another server takes the batch on."""
     body = chat_body(model="random", max_tokens=8)
@@ -268,6 +270,7 @@ def test_a_batch_survives_its_server_and_its_process(make_app: Any, monkeypatch:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_cancelled_batch_gives_out_what_is_done(make_app: Any) -> None:
     body = chat_body(model="random", max_tokens=8)
     with serving(make_app()) as address:
