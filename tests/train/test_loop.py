@@ -69,7 +69,7 @@ def unbroken(tokens: Path, dropping: Path, tmp_path_factory: pytest.TempPathFact
     return sink
 
 
-@pytest.mark.parametrize("step", [3, 6])
+@pytest.mark.parametrize("step", [pytest.param(3, marks=pytest.mark.slow), 6])
 def test_a_stopped_run_goes_on_as_if_it_had_not_been(
     unbroken: Path, tokens: Path, dropping: Path, tmp_path: Path, step: int
 ) -> None:
@@ -99,6 +99,7 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(
     assert all(torch.equal(weights(tmp_path)[name], value) for name, value in weights(unbroken).items())
 
 
+@pytest.mark.slow
 def test_a_bucket_is_as_good_as_a_disk(tokens: Path, toy: Path, tmp_path: Path, s3: S3Server) -> None:
     sink = Folder(f"s3://{s3.bucket()}/run", s3.storage)
     storage = [f"storage.{name}={value}" for name, value in s3.storage.model_dump(exclude_defaults=True).items()]
@@ -112,6 +113,7 @@ def test_a_bucket_is_as_good_as_a_disk(tokens: Path, toy: Path, tmp_path: Path, 
     assert {entry.name.partition("/")[0] for entry in sink.walk()} >= {"checkpoints", "report.html", "tensorboard"}
 
 
+@pytest.mark.slow
 def test_a_machine_that_is_about_to_go_saves_first(tokens: Path, toy: Path, tmp_path: Path) -> None:
     def crash(record: dict[str, Any]) -> None:
         if record["step"] == 4:
@@ -145,6 +147,7 @@ def test_what_is_written_is_a_model_for_every_command(unbroken: Path) -> None:
     assert isinstance(answer, Text)
 
 
+@pytest.mark.slow
 def test_it_learns(tokens: Path, toy: Path, tmp_path: Path) -> None:
     words = ["stages.steps=30", "stages.draw=0", "validation.every_steps=30", "checkpoint.every_steps=30"]
     run_alone(settings(tokens, toy, tmp_path, *words))
@@ -152,6 +155,7 @@ def test_it_learns(tokens: Path, toy: Path, tmp_path: Path) -> None:
     assert text[-1] < 0.6 * text[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [["parallel.accumulation=3"], ["parallel.gradient_checkpointing=true"]])
 def test_saving_memory_changes_nothing(tokens: Path, tmp_path: Path, words: list[str]) -> None:
     config = toy_config(token_experts=None, sequence_experts=None, max_text_length=24)

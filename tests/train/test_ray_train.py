@@ -21,7 +21,7 @@ from uniface_ray.core.train_config import TrainConfig
 from uniface_ray.train.group import train_on_ray
 from uniface_ray.train.hooks import NotFiniteError, Outcome
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.timeout(600)
 STEPS, EVERY = 60, 10
 # Two workers add their sums in another order than one: with each step the runs come a little further apart.
 SLOWLY = ["stages.learning_rate=1e-4"]

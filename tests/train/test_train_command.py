@@ -118,6 +118,7 @@ def test_wrong_columns_and_a_sink_among_the_data_are_told(
     assert "which lies inside data.path" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_it_runs_in_bfloat16(tokens: Path, toy: Path, tmp_path: Path) -> None:
     more = ["parallel.dtype=bfloat16", "parallel.gradient_checkpointing=true", "stages.steps=2", "run.peak_tflops=0.1"]
     assert main("train", [*words(tokens, toy, tmp_path), "parallel.workers=0", *more]) == 0
@@ -125,6 +126,7 @@ def test_it_runs_in_bfloat16(tokens: Path, toy: Path, tmp_path: Path) -> None:
     assert 0 < record["flops_utilisation"] < 1
 
 
+@pytest.mark.slow
 def test_a_signal_saves_first_and_the_same_command_goes_on(sink: Path, tokens: Path, toy: Path, tmp_path: Path) -> None:
     settings = [*words(tokens, toy, tmp_path), *ALONE, "checkpoint.every_steps=1000"]
     endless = [sys.executable, "-m", "uniface_ray.cli", "train", *settings, "stages.steps=100000"]
