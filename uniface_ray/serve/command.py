@@ -59,12 +59,7 @@ def serve(config: ServeConfig) -> int:
         print("starting Ray", flush=True)
         cluster = connect(config.cluster, cpus)
         asked.listen()  # once more: Ray takes SIGTERM for itself when it starts
-        try:
-            _serve(config, entries, cluster)
-        except BaseException:
-            if asked.number is not None:  # in the middle of Ray's own code, where a signal becomes any error
-                raise InterruptedRunError(asked.number) from None
-            raise
+        _serve(config, entries, cluster)
         asked.patient = True
         reload = _Reload()
         try:
