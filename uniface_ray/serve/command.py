@@ -54,7 +54,8 @@ def serve(config: ServeConfig) -> int:
         resolve_device(config.engine, local_gpus())
     for name, value in _SERVE_SETTINGS.items():  # before Ray's processes start, which have them from this one
         os.environ.setdefault(name, value)
-    logging.getLogger("ray.serve").setLevel(logging.WARNING)
+    # A filter, because Serve sets the level when it starts.
+    logging.getLogger("ray.serve").addFilter(lambda record: record.levelno >= logging.WARNING)
     with interrupts() as asked:
         print("starting Ray", flush=True)
         cluster = connect(config.cluster, cpus)
