@@ -11,7 +11,7 @@ from uniface_ray.model.magvit import MagvitV2
 from uniface_ray.model.presets import preset
 from uniface_ray.train.tiny.attributes import VALUES
 from uniface_ray.train.tiny.augment import wild_views
-from uniface_ray.train.tiny.encoders import EncodersRecipe, Pupils, apart_loss, taught_loss, train_encoders
+from uniface_ray.train.tiny.encoders import EncodersRecipe, Pupils, Telling, apart_loss, taught_loss, train_encoders
 from uniface_ray.train.tiny.judge import JudgeRecipe, judge_faces, train_judge
 from uniface_ray.train.tiny.network import new_model
 from uniface_ray.train.tiny.prepare import Prepared
@@ -57,6 +57,16 @@ def test_caps_hide_hair_and_brows_keep_their_place() -> None:
 def test_telling_apart_is_cheapest_when_each_face_finds_itself() -> None:
     vectors = torch.nn.functional.normalize(torch.randn(8, 64, generator=torch.Generator().manual_seed(0)), dim=-1)
     assert apart_loss(torch.cat([vectors, vectors]), 0.1) < apart_loss(torch.cat([vectors, vectors.flip(0)]), 0.1)
+
+
+def test_what_a_view_hides_is_to_be_told() -> None:
+    tells, cells = Telling(4, 8).eval(), torch.randn(2, 4, 8)
+    with torch.no_grad():
+        tells.hidden.weight.zero_()
+        tells.hidden.bias.fill_(-8.0)  # says that nothing is hidden
+    everything = torch.ones(2, len(VALUES), dtype=torch.bool)
+    assert tells.hiding_loss(cells, everything) < 0.01
+    assert tells.hiding_loss(cells, ~everything) > 5
 
 
 def test_a_pupil_that_answers_as_its_teacher_has_learnt() -> None:

@@ -125,7 +125,7 @@ def _with_caps(faces: Tensor, capped: Tensor, generator: torch.Generator) -> Ten
     ticks = (torch.arange(side) + 0.5) / side
     faces = faces.clone()
     for index in capped.nonzero()[:, 0].tolist():
-        numbers = torch.rand(12, generator=generator)
+        numbers = torch.rand(14, generator=generator)
         brim = 0.24 + 0.12 * float(numbers[0])
         bend = (float(numbers[1]) - 0.3) * 0.5
         wide = 0.3 + 0.14 * float(numbers[2])
@@ -139,11 +139,19 @@ def _with_caps(faces: Tensor, capped: Tensor, generator: torch.Generator) -> Ten
         if numbers[11] < 0.3:  # a white top, as of uniforms
             color = torch.where((above < 0.04 + 0.14 * float(numbers[8]))[None], color, torch.tensor(235.0))
         if numbers[10] < 0.4:
-            dots = torch.rand(side, side, generator=generator) < 0.5
-            emblem = dots & ((ticks[None, :] - 0.5).abs() < 0.12) & ((above - 0.07).abs() < 0.04)
-            color = torch.where(emblem[None], torch.tensor([230.0, 210.0, 120.0])[:, None, None], color)
+            blots = _blots(side, 16, generator) > 0.5
+            reach, height = 0.08 + 0.12 * float(numbers[12]), 0.05 + 0.1 * float(numbers[13])
+            emblem = blots & ((ticks[None, :] - 0.5).abs() < reach) & ((above - height).abs() < height * 0.8)
+            color = torch.where(emblem[None], torch.tensor([225.0, 205.0, 130.0])[:, None, None], color)
+        color = (color * (0.75 + 0.5 * _blots(side, 6, generator))).clamp(0, 255)  # folds, light and shade
         faces[index] = torch.where(inside[None], color.to(torch.uint8), faces[index])
     return faces
+
+
+def _blots(side: int, cells: int, generator: torch.Generator) -> Tensor:
+    """(side, side) smooth noise in 0..1."""
+    coarse = torch.rand(1, 1, cells, cells, generator=generator)
+    return F.interpolate(coarse, size=side, mode="bilinear", align_corners=False)[0, 0]
 
 
 def _with_glasses(faces: Tensor, chosen: Tensor, generator: torch.Generator) -> Tensor:

@@ -35,6 +35,7 @@ class EncodersRecipe:
     weight_decay: float = 0.05
     apart_weight: float = 0.3
     taught_weight: float = 1.0
+    hiding_weight: float = 1.0
     temperature: float = 0.2
     seed: int = 3
 
@@ -47,10 +48,19 @@ class Telling(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.out = nn.ModuleDict({name: nn.Linear(number * width, len(values)) for name, values in VALUES.items()})
         self.age = nn.Linear(number * width, 1)
+        self.hidden = nn.Linear(number * width, len(VALUES))
 
     def forward(self, features: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        seen = F.dropout(self.norm(features.float()).flatten(1), 0.3, self.training)
+        seen = self._seen(features)
         return {name: layer(seen) for name, layer in self.out.items()}, self.age(seen)[:, 0]
+
+    def hiding_loss(self, features: Tensor, told: Tensor) -> Tensor:
+        """Cross-entropy of which attributes a view hides: `told` (B, attributes) bool is false for those. A cap that is
+        not known for a cap is taken for hair."""
+        return F.binary_cross_entropy_with_logits(self.hidden(self._seen(features)), (~told).float())
+
+    def _seen(self, features: Tensor) -> Tensor:
+        return F.dropout(self.norm(features.float()).flatten(1), 0.3, self.training)
 
 
 class Pupils(nn.Module):
@@ -143,9 +153,9 @@ def train_encoders(prepared: Prepared, weights: Tensor, recipe: EncodersRecipe, 
         taught, learnt = pupils.identity_tells(cells), pupils.semantic_tells(patches)
         reading, learning = attribute_loss(taught, classes, years), attribute_loss(learnt, classes, years)
         apart = apart_loss(embedding, recipe.temperature)
-        loss = (
-            reading + recipe.apart_weight * apart + learning + recipe.taught_weight * taught_loss(learnt[0], taught[0])
-        )
+        hiding = pupils.identity_tells.hiding_loss(cells, told) + pupils.semantic_tells.hiding_loss(patches, told)
+        known = recipe.taught_weight * taught_loss(learnt[0], taught[0]) + recipe.hiding_weight * hiding
+        loss = reading + recipe.apart_weight * apart + learning + known
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(pupils.parameters(), 5.0)
