@@ -41,7 +41,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # nothing is left running
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
     server = S3Server(folder / "s3")
-    runs: list[dict[str, Any]] = saved()["runs"] if given.add else []
+    runs = saved() if given.add else []
     failures: list[str] = []
     try:
         arena = Arena(folder, server, given.rows, _tell)
@@ -56,7 +56,7 @@ def main() -> int:
             if not one.is_whole:
                 failures.append(f"seed {seed} is not whole")
             runs.append(one.document())
-            if given.seeds > 1:
+            if given.seeds > 1 or given.add:
                 save(_result(runs, failures, given.rows), _NAME)
     finally:
         server.stop()
@@ -67,11 +67,11 @@ def main() -> int:
     return 1 if failures else 0
 
 
-def saved() -> dict[str, Any]:
-    """Today's result so far."""
-    date = about("tests.chaos")["date"]
-    found: dict[str, Any] = json.loads((HERE / "results" / f"{date}-{_NAME}.json").read_text())
-    return found
+def saved() -> list[dict[str, Any]]:
+    """Today's runs so far."""
+    path = HERE / "results" / f"{about('tests.chaos')['date']}-{_NAME}.json"
+    runs: list[dict[str, Any]] = json.loads(path.read_text())["runs"] if path.exists() else []
+    return runs
 
 
 def _result(runs: list[dict[str, Any]], failures: list[str], rows: int) -> dict[str, Any]:
