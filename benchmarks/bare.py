@@ -8,7 +8,6 @@ monitor, no progress, no manifest.
 """
 
 import sys
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -52,19 +51,14 @@ def _decode(batch: pa.Table, job: Job) -> pa.Table:
     return _table([number for number, _ in chunks], [decode_chunk(job, cell) for _, cell in chunks])
 
 
-@cache
-def _folder(path: Path) -> Path:
-    path.mkdir(parents=True, exist_ok=True)
-    return path
-
-
 def _write(batch: pa.Table, job: Job) -> pa.Table:
     for number, cell in _chunks(batch):
         answered = unpack_answers(cell, build_task(job.config))
         for status, table in ((OK, answered.ok), (REJECTED, answered.rejected)):
             if table.num_rows:
-                _folder(Path(job.sink.uri) / status)
-                pq.write_table(table, Path(job.sink.uri) / part_name(status, number), compression="zstd")
+                path = Path(job.sink.uri) / part_name(status, number)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                pq.write_table(table, path, compression="zstd")
     return pa.table({"chunk": batch["chunk"]})
 
 

@@ -1,8 +1,10 @@
 """What is told before a run: a dry run's plan and samples, and the trial of one replica."""
 
+import io
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tests.batch.plain_run import PlainRun, faces
 from uniface_ray.batch.dry_run import told
@@ -41,6 +43,23 @@ def test_a_trial_measures_with_the_real_model_and_writes_nothing(
     faces(source, portraits, bad=range(20))
     with pytest.raises(UserError, match="none of the first 4 rows"):
         try_out(config, check(config), "cpu", "float32", rows=4)
+
+
+def test_photos_are_tried_as_the_faces_in_them(tmp_path: Path, portraits: list[bytes], random_model: Path) -> None:
+    """One of two portraits has its face, a grey picture has none; a broken file costs itself alone."""
+    grey = io.BytesIO()
+    Image.new("RGB", (256, 256), (128, 128, 128)).save(grey, "JPEG")
+    source = faces(tmp_path / "faces", [portraits[0], grey.getvalue(), b""], bad=(2,))
+    typed = [f"source.path={source}", f"sink.path={tmp_path / 'out'}", f"model.path={random_model}"]
+    config = compose("caption", [*typed, "task.max_new_tokens=2", "engine.threads=1", "faces.enabled=true"])
+    trial = try_out(config, check(config), "cpu", "float32", rows=3)
+    assert (trial.tried, trial.rejected, trial.faces) == (3, 1, 1)
+    assert any(text.startswith("1 in them") for label, text in trial.lines(None) if label == "faces")
+    run = PlainRun(source, Folder(str(tmp_path / "dry"), StorageConfig()), "faces.enabled=true", "run.chunk_rows=1")
+    samples = [text for label, text in told(run.job, run.plan, run.tally, 3, None) if label == "sample"]
+    assert samples[0].endswith("bytes, 1 faces")
+    assert samples[1].endswith("bytes, 0 faces")
+    assert "would be rejected as unsupported_format" in samples[2]
 
 
 def test_the_smallest_batch_that_no_larger_one_beats_by_much() -> None:

@@ -79,22 +79,22 @@ class Arena:
     """Where runs are struck: sources are written once, and every seed has a sink of its own.
 
     Args:
-        folder: for everything.
-        server: a real S3 server.
+        folder: for everything; a short path, for Ray's sockets.
+        server: a real S3 server; None for schedules on the disk.
         rows: of every source.
         tell: progress, line by line.
         patience_s: a run without a new chunk for so long hangs.
     """
 
     def __init__(
-        self, folder: Path, server: S3Server, rows: int, tell: Callable[[str], None], patience_s: float = 300.0
+        self, folder: Path, server: S3Server | None, rows: int, tell: Callable[[str], None], patience_s: float = 300.0
     ) -> None:
         self._folder = folder
         self._server = server
         self._rows = rows
         self._tell = tell
         self._patience_s = patience_s
-        self._bucket = server.bucket()
+        self._bucket = server.bucket() if server else ""
         self._written: dict[str, Folder] = {}
 
     def run(self, schedule: Schedule) -> Outcome:
@@ -109,7 +109,7 @@ class Arena:
         events = list(schedule.events)
         with ExitStack() as stack:
             endpoint = None
-            if schedule.in_bucket:
+            if self._server and schedule.in_bucket:
                 faulty = FaultProxy(self._server.endpoint, schedule.faults, schedule.seed, hang_s=4.0)
                 proxy = stack.enter_context(faulty)
                 outcome.faults, endpoint = proxy.seen, proxy.endpoint
@@ -123,7 +123,7 @@ class Arena:
                 if code not in _EXIT_CODES and not (code == 2 and "does not answer" in log.read_text()[-2000:]):
                     raise ChaosError(f"seed {schedule.seed}: exit code {code}, see {log}")
         outcome.counted = checks.count(sink, sources.ids(schedule.source, self._rows))
-        reach = [f"sink.path={sink.uri}", *self._reach(schedule, self._server.endpoint)]
+        reach = [f"sink.path={sink.uri}", *self._reach(self._server.endpoint if self._server else None)]
         outcome.verify, answer = checks.verify(reach, self._environment())
         with log.open("a") as file:
             file.write(answer)
@@ -181,7 +181,7 @@ class Arena:
 
     def _place(self, schedule: Schedule, name: str) -> Folder:
         """To be looked at past the proxy."""
-        if schedule.in_bucket:
+        if self._server and schedule.in_bucket:
             return Folder(f"s3://{self._bucket}/{name}", self._server.storage)
         return Folder(str(self._folder / name), StorageConfig())
 
@@ -193,19 +193,17 @@ class Arena:
             f"run.chunk_rows={schedule.chunk_rows}",
             "run.progress_every_s=1",
             "report.images=false",
-            *self._reach(schedule, endpoint),
+            *self._reach(endpoint),
         ]
 
-    def _reach(self, schedule: Schedule, endpoint: str | None) -> list[str]:
-        if not schedule.in_bucket:
-            return []
-        return [f"storage.endpoint={endpoint}", "storage.request_timeout_s=3"]
+    def _reach(self, endpoint: str | None) -> list[str]:
+        return [f"storage.endpoint={endpoint}", "storage.request_timeout_s=3"] if endpoint else []
 
     def _environment(self) -> dict[str, str]:
         return {
             **{name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
-            "AWS_ACCESS_KEY_ID": self._server.access_key,
-            "AWS_SECRET_ACCESS_KEY": self._server.secret_key,
+            "AWS_ACCESS_KEY_ID": S3Server.access_key,
+            "AWS_SECRET_ACCESS_KEY": S3Server.secret_key,
             "RAY_TMPDIR": str(self._folder / "ray"),
             # Ray's workers would wait for every other process of the machine.
             "RAY_worker_niceness": "0",

@@ -3,9 +3,10 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from uniface_ray.batch.decoding import decode_row
+from uniface_ray.batch.isolation import decode_alone
 from uniface_ray.batch.job import Job
 from uniface_ray.batch.plan import Plan
+from uniface_ray.batch.stages import complete
 from uniface_ray.batch.tally import Tally
 from uniface_ray.core.progress import clock
 from uniface_ray.core.records import Row
@@ -42,19 +43,20 @@ def told(job: Job, plan: Plan, tally: Tally, chunks: int, rows_per_s: float | No
 
 
 def _samples(job: Job, slices: Sequence[Slice]) -> Iterator[str]:
-    for piece in slices:
-        for row in job.source.read([replace(piece, count=1)]):
-            yield _sample(job, row)
+    rows = list(job.source.read([replace(piece, count=1) for piece in slices]))
+    complete(job, rows)
+    decoded = decode_alone(job, rows).rows
+    for row in rows:
+        own = [one for one in decoded if row.ref.row_id in (one.parent, one.ref.row_id)]
+        yield _sample(row, own, job.config.faces.enabled)
 
 
-def _sample(job: Job, row: Row) -> str:
-    data = row.data
-    row.fields = {} if row.reject else job.source.wanted.given | row.fields
-    decode_row(row, job.config.decode, job.image_size)
+def _sample(row: Row, decoded: Sequence[Row], faces: bool) -> str:
     name = row.ref.uri.rpartition("/")[2]
-    if row.reject:
-        return f"{name}: would be rejected as {row.reject.kind}: {row.reject.message}"
-    parts = [f"{len(data):,} bytes"] if data else []
+    if reject := next((one.reject for one in decoded if one.reject), None):
+        return f"{name}: would be rejected as {reject.kind}: {reject.message}"
+    parts = [f"{len(row.data):,} bytes"] if row.data else []
+    parts += [f"{len(decoded)} faces"] if faces else []
     values = {**row.fields, **row.kept}.items()
     parts += [f"{key}={value!r:.60}" for key, value in values if not isinstance(value, bytes)]
     return f"{name}: {', '.join(parts) or 'fine'}"

@@ -4,9 +4,11 @@ import functools
 import importlib
 import pickle
 
+from uniface_ray.batch.chunk import Chunk, pack_rows, unpack_rows
 from uniface_ray.batch.job import Job
 from uniface_ray.batch.supervisor import Supervisor
 from uniface_ray.core.child import Handler
+from uniface_ray.core.records import Row
 
 _DECODER = "uniface_ray.batch.decoding:decoder"
 _REPLICA = "uniface_ray.batch.work:replica"
@@ -21,6 +23,16 @@ def supervised_decoder(job: Job) -> Supervisor:
 def _decoder(job: bytes) -> Supervisor:
     known: Job = pickle.loads(job)
     return Supervisor("decode", _make, (_DECODER, known), known.config.decode.timeout_s, tells=True)
+
+
+def decode_alone(job: Job, rows: list[Row]) -> Chunk:
+    """A few rows, decoded as the run does it, in a child process that ends again."""
+    supervisor = supervised_decoder(job)
+    try:
+        payload = pack_rows(Chunk(0, rows), job.kept, job.source.wanted.schema)
+        return unpack_rows(supervisor.answer(payload), job.image_size)
+    finally:
+        supervisor.close()
 
 
 def supervised_replica(job: Job, threads: int | None) -> Supervisor:

@@ -46,9 +46,7 @@ def read_chunk(job: Job, plan: PlanIndex, number: int) -> bytes:
             if failed := _failed(chunk.rows):
                 _check_others(job, plan, number, failed)
                 chunk.rows = _read(job.source, slices)
-        for row in chunk.rows:
-            row.fields = {} if row.reject else job.source.wanted.given | row.fields
-            _check_kept(row, job.kept)
+        complete(job, chunk.rows)
     chunk.amounts["read_bytes"] = sum(len(row.data) for row in chunk.rows if row.data)
     return pack_rows(chunk, job.kept, job.source.wanted.schema)
 
@@ -95,6 +93,13 @@ def _check_others(job: Job, plan: PlanIndex, number: int, failed: Reject) -> Non
         f"the source gives nothing any more ({failed.message}): once it does, the same command goes on where "
         "this one stopped. Workers need the storage's credentials too, in their environment or as storage.*"
     )
+
+
+def complete(job: Job, rows: Sequence[Row]) -> None:
+    """What is the same for every row, put into each; kept values of another type than the outputs' make rejects."""
+    for row in rows:
+        row.fields = {} if row.reject else job.source.wanted.given | row.fields
+        _check_kept(row, job.kept)
 
 
 def _check_kept(row: Row, kept: pa.Schema) -> None:

@@ -1,4 +1,7 @@
-"""`run.preflight=true`: one replica on some rows of the source, in this process: how fast, how large, which sizes."""
+"""`run.preflight=true`: one replica on some rows of the source, in this process: how fast, how large, which sizes.
+
+The rows are decoded as in the run, in a child process, and faces found where they are looked for.
+"""
 
 import resource
 import time
@@ -9,12 +12,15 @@ from pathlib import Path
 
 import torch
 
-from uniface_ray.batch.decoding import decode_row
+from uniface_ray.batch.isolation import decode_alone
+from uniface_ray.batch.job import Job
 from uniface_ray.batch.plan import limited, slices_of
 from uniface_ray.batch.preflight import Checked
+from uniface_ray.batch.stages import complete
 from uniface_ray.core.config import JobConfig
 from uniface_ray.core.costs import Costs
 from uniface_ray.core.errors import UserError
+from uniface_ray.core.fenced import Fenced
 from uniface_ray.core.progress import clock, rate_text
 from uniface_ray.core.records import Row
 from uniface_ray.engine.build import build_engine
@@ -50,6 +56,7 @@ class Trial:
     Attributes:
         tried: rows of the source.
         rejected: of them, those that could not be read or decoded.
+        faces: found in the others, where the run looks for faces.
         read_s: seconds to read one row.
         decode_s: seconds to decode one row.
         sizes: in order of batch sizes.
@@ -62,6 +69,7 @@ class Trial:
     decode_s: float
     sizes: list[Measured]
     chunk_rows: int
+    faces: int | None = None
 
     @property
     def best(self) -> Measured:
@@ -81,6 +89,8 @@ class Trial:
             ("read", f"{self.read_s * 1e3:.1f} ms a row"),
             ("decode", f"{self.decode_s * 1e3:.1f} ms a row"),
         ]
+        if self.faces is not None:
+            rows.append(("faces", f"{self.faces:,} in them; of what follows, a row is a face"))
         for one in self.sizes:
             mark = "  <- proposed" if one is best else ""
             rows.append((f"batch {one.batch_size}", f"{rate_text(one.rows_per_s)}, {one.memory_mib:,} MiB{mark}"))
@@ -103,17 +113,19 @@ def try_out(config: JobConfig, checked: Checked, device: str, dtype: str, rows: 
     slices = limited(slices_of(source, source.files(), min(rows, config.run.chunk_rows)), rows)
     found: list[Row] = list(islice(source.read(list(slices)), rows))
     read_s = (time.perf_counter() - began_s) / max(1, len(found))
-    began_s = time.perf_counter()
-    for row in found:
-        row.fields = {} if row.reject else source.wanted.given | row.fields
-        decode_row(row, config.decode, checked.model.image_size)
-    decode_s = (time.perf_counter() - began_s) / max(1, len(found))
-    good = [row for row in found if row.reject is None]
+    sink = Fenced(checked.sink.uri, config.storage, 0)  # nothing is written to it
+    job = Job(config, source, checked.kept, checked.model.image_size, device, dtype, sink)
+    complete(job, found)
+    decoded = decode_alone(job, found)
+    decode_s = decoded.seconds["decode"] / max(1, len(found))
+    good = [row for row in decoded.rows if row.reject is None]
+    rejects = [row.reject for row in decoded.rows if row.reject]
     if not good:
-        why = f": {found[0].reject.message}" if found and found[0].reject else ""
+        why = f": {rejects[0].message}" if rejects else ": no face was found in them" if config.faces.enabled else ""
         raise UserError(f"none of the first {len(found)} rows of {config.source.path!r} can be read{why}")
     sizes = list(_measured(config, build_task(config), good, device, dtype))
-    trial = Trial(len(found), len(found) - len(good), read_s, decode_s, sizes, 0)
+    faces = len(good) if config.faces.enabled else None
+    trial = Trial(len(found), len(rejects), read_s, decode_s, sizes, 0, faces)
     batch = trial.best.batch_size
     chunk = max(1, round(trial.best.rows_per_s * _CHUNK_S / batch)) * batch
     return replace(trial, chunk_rows=min(chunk, max(batch, 4096)))
