@@ -15,7 +15,7 @@ from uniface_ray.serve.loop import REPLICA_GONE
 from uniface_ray.serve.models import News
 
 _LOG = logging.getLogger(__name__)
-_TRIES = 4
+_TRIES = 6
 _WAIT_S = 0.2  # before the second try; each further one waits twice as long
 _READY_S = 5.0
 
