@@ -4,7 +4,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +12,17 @@ import openai
 import pytest
 from fastapi import FastAPI
 
+from tests.batch.plain_run import PlainRun
 from tests.pictures import encoded, picture
 from tests.serve.conftest import Configure, serving
 from tests.serve.test_batch_lines import CHAT, IMAGES, chat_body, line
 from tests.serve.test_chat import url
 from uniface_ray.core.config import StorageConfig
 from uniface_ray.core.storage import Folder
+from uniface_ray.engine.uniface import UniFaceEngine
 from uniface_ray.serve import batches as module
 from uniface_ray.serve.app import build_app
+from uniface_ray.serve.batch_command import command_line
 from uniface_ray.serve.batch_folder import BatchFolder
 from uniface_ray.serve.batch_work import Work
 from uniface_ray.serve.keys import make_key
@@ -203,47 +206,80 @@ def wait(client: openai.OpenAI, number: str, *states: str, seconds: float = 500)
     return found
 
 
+class PlainWork(Work):
+    """Runs the pipeline's stages in this process instead of on Ray."""
+
+    def __init__(self, batch: BatchFolder, engine: UniFaceEngine) -> None:
+        super().__init__(batch, 1)
+        self._engine = engine
+
+    def _run_pipeline(self, home: str, model: str, typed: tuple[str, ...]) -> None:
+        words = command_line(self._config, self._endpoint, self._batch.folder, home, model, self._paths[model], typed)
+        _, _, _, command, source, _, sink, *rest = words
+        path, folder = Path(source.partition("=")[2]), Folder(sink.partition("=")[2], StorageConfig())
+        PlainRun(path, folder, *rest, engine=self._engine, command=command).finish()
+
+
+def test_what_a_batch_gives_out_is_what_online_answers(idle: tuple[str, FastAPI], home: Path, folder: Path) -> None:
+    """Questions of two kinds, and drawings; wrong ones fail alone."""
+    engine = UniFaceEngine(folder, "cpu", "float32", 4, 1)
+    check(client_of(idle[0]), lambda number: PlainWork(of_ann(home, number), engine).work())
+
+
+def of_ann(home: Path, number: str) -> BatchFolder:
+    batch = BatchFolder(Folder(str(home), StorageConfig()), "ann", number)
+    while not batch.attempts():  # until the server has begun, which here begins nothing
+        time.sleep(0.01)
+    return batch
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_batches_answer_as_online(make_app: Any, home: Path) -> None:
-    """Two batches at a time: questions, among them wrong ones, and drawings; each as online."""
+def test_batches_answer_as_online(make_app: Any) -> None:
+    """The same, by processes of their own with a Ray of their own."""
+    with serving(make_app()) as address:
+        check(client_of(address), lambda number: None)
+        with pytest.raises(openai.NotFoundError):
+            client_of(address, BOB).batches.retrieve(client_of(address).batches.list().data[0].id)
+
+
+def check(ann: openai.OpenAI, work: Callable[[str], None]) -> None:
+    """Two batches: their output is what online answers.
+
+    Args:
+        ann: a client.
+        work: does a batch, or leaves that to the server.
+    """
     faces = [encoded(picture(number)) for number in range(5)]
     bodies = {f"face {n}": chat_body(url(data), model="random", max_tokens=8) for n, data in enumerate(faces)}
+    bodies["short"] = chat_body(url(faces[0]), max_tokens=3)
     wrong = {
         "broken": chat_body(url(faces[0][:100])),
         "hot": chat_body(url(faces[0]), temperature=1),
         "passwd": chat_body("file:///etc/passwd"),
     }
     prompts = {f"drawing {n}": {"prompt": "a face", "seed": n, "steps": 3, "n": 2, "guidance": 2} for n in range(2)}
-    with serving(make_app()) as address:
-        ann = client_of(address)
-        chats = begin(ann, *(line(name, body) for name, body in {**bodies, **wrong}.items()))
-        drawings = begin(ann, *(line(name, body, IMAGES) for name, body in prompts.items()), endpoint=IMAGES)
-        online = {name: ann.chat.completions.create(**body) for name, body in bodies.items()}
-        drawn = {
-            name: ann.post(IMAGES.removeprefix("/v1"), body=body, cast_to=object) for name, body in prompts.items()
-        }
-        done = wait(ann, chats.id, "completed")
-        assert done.request_counts
-        assert done.request_counts.to_dict() == {"total": 8, "completed": 5, "failed": 3}
-        answers = lines_of(ann, done.output_file_id)
-        assert {name: one["response"]["body"]["choices"][0]["message"]["content"] for name, one in answers.items()} == {
-            name: one.choices[0].message.content for name, one in online.items()
-        }
-        errors = lines_of(ann, done.error_file_id)
-        codes = {name: one["response"]["body"]["error"]["code"] for name, one in errors.items()}
-        assert codes == {
-            "broken": "unreadable_image",
-            "hot": "unsupported_parameter",
-            "passwd": "invalid_image_url",
-        }
-        images = lines_of(ann, wait(ann, drawings.id, "completed").output_file_id)
-        for name, one in images.items():
-            assert one["response"]["body"]["data"] == drawn[name]["data"]  # type: ignore[index]
-        assert images.keys() == prompts.keys()
-        assert ann.files.retrieve(done.output_file_id or "").purpose == "batch_output"
-        with pytest.raises(openai.NotFoundError):
-            client_of(address, BOB).files.retrieve(done.output_file_id or "")
+    chats = begin(ann, *(line(name, body) for name, body in {**bodies, **wrong}.items()))
+    drawings = begin(ann, *(line(name, body, IMAGES) for name, body in prompts.items()), endpoint=IMAGES)
+    online = {name: ann.chat.completions.create(**{"model": "random", **body}) for name, body in bodies.items()}
+    drawn = {name: ann.post(IMAGES.removeprefix("/v1"), body=body, cast_to=object) for name, body in prompts.items()}
+    for number in (chats.id, drawings.id):
+        work(number)
+    done = wait(ann, chats.id, "completed")
+    assert done.request_counts
+    assert done.request_counts.to_dict() == {"total": 9, "completed": 6, "failed": 3}
+    answers = lines_of(ann, done.output_file_id)
+    assert {name: one["response"]["body"]["choices"][0]["message"]["content"] for name, one in answers.items()} == {
+        name: one.choices[0].message.content for name, one in online.items()
+    }
+    errors = lines_of(ann, done.error_file_id)
+    codes = {name: one["response"]["body"]["error"]["code"] for name, one in errors.items()}
+    assert codes == {"broken": "unreadable_image", "hot": "unsupported_parameter", "passwd": "invalid_image_url"}
+    images = lines_of(ann, wait(ann, drawings.id, "completed").output_file_id)
+    assert images.keys() == prompts.keys()
+    for name, one in images.items():
+        assert one["response"]["body"]["data"] == drawn[name]["data"]  # type: ignore[index]
+    assert ann.files.retrieve(done.output_file_id or "").purpose == "batch_output"
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Iterator
 from functools import partial
-from itertools import chain
+from itertools import chain, count
 from typing import Any
 
 from uniface_ray.core.config import StorageConfig
@@ -141,22 +141,25 @@ class Work:
             chain.from_iterable(error_lines(folder, sink) for sink, _ in sinks),
             self._undone(),
         )
-        counts = self._counts()
-        files = {"output_file_id": self._keep(good, "output"), "error_file_id": self._keep(bad, "error")}
-        counts["failed"] = counts["total"] - counts["completed"]
-        self._tell(self._end or "completed", request_counts=counts, **files)
+        (output, completed), (errors, failed) = self._keep(good, "output"), self._keep(bad, "error")
+        counts = {"total": self._prepared.total, "completed": completed, "failed": failed}
+        end = self._end or "completed"
+        self._tell(end, request_counts=counts, output_file_id=output, error_file_id=errors)
 
     def _undone(self) -> Iterator[bytes]:
         if self._end:
             ids = chain.from_iterable(undone_ids(self._batch.folder, table.home) for table in self._prepared.tables)
             yield from (undone_line(custom_id, f"batch_{self._end}") for custom_id in ids)
 
-    def _keep(self, lines: Iterator[bytes], what: str) -> str | None:
+    def _keep(self, lines: Iterator[bytes], what: str) -> tuple[str | None, int]:
+        """A file of the lines, and how many they are; no file where there are none."""
         first = next(lines, None)
         if first is None:
-            return None
+            return None, 0
+        numbers = count(1)
+        counted = (line for line in chain([first], lines) if next(numbers))
         name = f"{self._batch.id}_{what}.jsonl"
-        return self._store.put(in_pieces(chain([first], lines)), name, "batch_output").id
+        return self._store.put(in_pieces(counted), name, "batch_output").id, next(numbers) - 1
 
     def _fail(self, message: str, code: str | None) -> None:
         data = [{"code": code, "message": message, "line": None, "param": None}]
