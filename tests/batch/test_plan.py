@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from uniface_ray.batch import plan as planning
-from uniface_ray.batch.plan import CHUNK_BYTES, Plan, chunked, limited
+from uniface_ray.batch.chunking import CHUNK_BYTES, chunked, limited
+from uniface_ray.batch.plan import Plan
 from uniface_ray.batch.spreading import rows_of_a_chunk
 from uniface_ray.core.config import DecodeConfig, SourceConfig, StorageConfig
 from uniface_ray.core.storage import Folder

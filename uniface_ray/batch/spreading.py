@@ -2,7 +2,7 @@
 
 from math import ceil
 
-from uniface_ray.batch.plan import limited, slices_of
+from uniface_ray.batch.chunking import limited, slices_of
 from uniface_ray.data.slices import Source
 
 # Chunks for each replica, so that one that falls behind holds up a fraction of its work only.

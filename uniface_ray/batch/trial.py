@@ -12,9 +12,9 @@ from pathlib import Path
 
 import torch
 
+from uniface_ray.batch.chunking import limited, slices_of
 from uniface_ray.batch.isolation import decode_alone
 from uniface_ray.batch.job import Job
-from uniface_ray.batch.plan import limited, slices_of
 from uniface_ray.batch.preflight import Checked
 from uniface_ray.batch.stages import complete
 from uniface_ray.core.config import JobConfig
