@@ -56,8 +56,6 @@ def test_two_workers_learn_what_one_does(folder: Path, kind: str) -> None:
         return [dict(one) for one in curve(sink)]
 
     for alone, shared in zip(numbers(folder / "alone"), numbers(folder / kind), strict=True):
-        assert alone.keys() == shared.keys()
-        for name in ("step", "loss/text", "loss/mask", "loss/score", "gradient_norm", "held_out/text"):
-            assert alone.get(name) == pytest.approx(shared.get(name), rel=2e-4), (alone["step"], name)
+        assert shared == pytest.approx(alone, rel=1e-5)
     for name, value in weights(folder / "alone").items():
         torch.testing.assert_close(weights(folder / kind)[name], value, atol=5e-5, rtol=1e-3, msg=name)

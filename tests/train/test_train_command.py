@@ -113,6 +113,13 @@ def test_wrong_columns_and_a_sink_among_the_data_are_told(
     pq.write_table(pa.table({"row_id": [1], "text": ["a"]}), tmp_path / "one.parquet")
     assert main("train", [*words(tmp_path, toy, tmp_path / "out"), *ALONE]) == 2
     assert "lacks codes (list<item: int32>), captions" in capsys.readouterr().err
+    only = pq.read_table(tokens / "data/status=ok/part-00000000.parquet")
+    none = pa.array([[]] * len(only), pa.list_(pa.string()))
+    for name in ("questions", "answers"):
+        only = only.set_column(only.column_names.index(name), name, none)
+    pq.write_table(only, tmp_path / "one.parquet")
+    assert main("train", [*words(tmp_path, toy, tmp_path.parent / "out"), *ALONE]) == 2
+    assert "no row to train on has questions, but stages.vqa is not 0: set it to 0" in capsys.readouterr().err
     data = tokens / "data" / "status=ok"
     assert main("train", [*words(tokens, toy, data / "run"), *ALONE]) == 2
     assert "which lies inside data.path" in capsys.readouterr().err

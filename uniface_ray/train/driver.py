@@ -26,6 +26,7 @@ from uniface_ray.train.mixture import check_batch
 from uniface_ray.train.parallel import World
 from uniface_ray.train.record import Record
 from uniface_ray.train.shards import Shards
+from uniface_ray.train.stream import KINDS, check_kinds
 
 _LEAST_CPUS = 4
 
@@ -74,6 +75,8 @@ def _check(config: TrainConfig) -> CheckedModel:
         _device(config, local_gpus())  # to tell of a mistake now, not when Ray has started
     shards = Shards(config.data.path, config.storage, base.config, config.data.held_out)
     shards.check()
+    shares = [stage.shares for stage in config.stages.each()]
+    check_kinds(shards, (kind for kind in KINDS if any(share[kind] for share in shares)))
     address = shards.folder.uri
     if f"{Folder(config.sink.path, config.storage).uri}/".startswith(f"{address}/"):
         raise UserError(

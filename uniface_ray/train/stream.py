@@ -7,6 +7,7 @@ files, of which it uses its share of the rows, and every kind of row reads them 
 """
 
 import random
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Literal
 
@@ -84,10 +85,7 @@ class Stream:
             idle = 0 if left else idle + 1
             self._go_on(len(left))
             if idle > self.windows:
-                raise UserError(
-                    f"data.path is {self._shards.path!r}, where no row to train on has {_TEXT[self._kind]}, but "
-                    f"stages.{self._kind} is not 0: set it to 0, or tokenize data that has them"
-                )
+                raise _none_of(self._kind, self._shards)
         return taken
 
     @property
@@ -115,6 +113,28 @@ class Stream:
         order = rows_of_kind(table, self._kind)
         random.Random(f"{self._seed}/{self._kind}/{place.epoch}/{place.window}").shuffle(order)
         return Window(table, order)
+
+
+def check_kinds(shards: Shards, kinds: Iterable[Kind]) -> None:
+    """Look for a row of each kind; the first file will mostly do.
+
+    Raises:
+        UserError: there is none of a kind; wrong files, see `Shards.table`.
+    """
+    missing = {*kinds}
+    for name in shards.names:
+        table = shards.table(name, features=False)
+        missing = {kind for kind in missing if not rows_of_kind(table, kind)}
+        if not missing:
+            return
+    raise _none_of(min(missing), shards)
+
+
+def _none_of(kind: Kind, shards: Shards) -> UserError:
+    return UserError(
+        f"data.path is {shards.path!r}, where no row to train on has {_TEXT[kind]}, but stages.{kind} is not 0: set it "
+        "to 0, or tokenize data that has them"
+    )
 
 
 def rows_of_kind(table: pa.Table, kind: Kind) -> list[int]:
