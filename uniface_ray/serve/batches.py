@@ -23,7 +23,7 @@ from uniface_ray.serve.store import new_id
 _LOG = logging.getLogger(__name__)
 _DAY_S = 86400
 # A process that works on a batch says so every few seconds; after so long without, another one may.
-SILENCE_S = 60.0
+SILENCE_S = 120.0
 _MOST_ATTEMPTS = 5
 _TEND_S = 10.0
 _TIMES = (
