@@ -24,11 +24,10 @@ class Hooks:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a run ended, after `step` steps; `message` says why where it is stopped."""
+    """How a run ended, after `step` steps over all stages."""
 
-    state: Literal["done", "interrupted", "stopped"]
+    state: Literal["done", "interrupted"]
     step: int
-    message: str = ""
 
 
 class NotFiniteError(StoppedError):
