@@ -154,8 +154,9 @@ def test_the_job_script_runs_the_code_and_conf_beside_it(tmp_path: Path) -> None
 
 
 def _examples() -> list[tuple[str, str]]:
-    """(command, settings) of all that the help, the README and the Makefile tell people to type."""
-    texts = [(ROOT / "README.md").read_text().replace("\\\n", " "), (ROOT / "Makefile").read_text()]
+    """(command, settings) of all that the help, the README, docs/ and the Makefile tell people to type."""
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "Makefile"]
+    texts = [page.read_text().replace("\\\n", " ") for page in pages]
     pattern = rf"(?:uniface |jobs/)({'|'.join(cli.COMMANDS)})(?:\.py)? (.*=.*)"
     typed = [found for text in texts for found in re.findall(pattern, text)]
     return typed + [(name, settings) for name, command in cli.COMMANDS.items() for settings, _ in command.examples]

@@ -1,4 +1,4 @@
-"""The README's commands and its Python, run as they stand there, in a folder that has what they name."""
+"""The commands and the Python of the README and docs/, run as they stand there, in a folder that has what they name."""
 
 import json
 import os
@@ -18,8 +18,9 @@ from uniface_ray.evaluate.attribute_net import AttributeNet
 from uniface_ray.evaluate.claims import VALUES
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
-README = (Path(__file__).parents[1] / "README.md").read_text()
-BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+ROOT = Path(__file__).parents[1]
+PAGES = "".join(page.read_text() for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))])
+BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", PAGES, re.MULTILINE | re.DOTALL)
 # Those that end by themselves; what the others need (a cluster, a server, a data set) their own tests have.
 COMMANDS = (
     *("caption", "vqa", "generate", "edit", "score", "evaluate", "tokenize", "train"),
@@ -36,7 +37,7 @@ def _shell_lines() -> list[str]:
 
 
 def _fill(home: Path, server: S3Server, portraits: list[bytes]) -> None:
-    """The files and buckets that the README names."""
+    """The files and buckets that they name."""
     for folder in ("faces", "photos/faces"):
         (home / folder).mkdir(parents=True)
         for number, data in enumerate(portraits[:4]):
@@ -54,6 +55,9 @@ def _fill(home: Path, server: S3Server, portraits: list[bytes]) -> None:
     asked = {"question": ["Is this a man?"] * 4, "right": ["no", "yes"] * 2}
     pq.write_table(pa.table({"image": portraits[:4], **known, **asked}), home / "labelled.parquet")
     AttributeNet(VALUES).save(home / "judge")
+    labelled = {"image": portraits[:4], "gender": ["male"] * 4, "age": ["middle-aged"] * 4, "smile": ["no"] * 4}
+    asked = {"question": ["Is this person smiling?"] * 4, "right": ["no"] * 4}
+    pq.write_table(pa.table(labelled | asked), home / "labelled.parquet")
     mask = picture(1, (320, 320)).point(lambda value: 255)
     masked = {"image": portraits[:1], "mask": [encoded(mask, "PNG")], "prompt": prompts[:1]}
     pq.write_table(pa.table(masked), home / "t.parquet")
@@ -65,7 +69,7 @@ def _fill(home: Path, server: S3Server, portraits: list[bytes]) -> None:
     Folder("s3://my-bucket/faces", server.storage).write("broken.jpg", b"")
 
 
-def test_what_the_readme_tells_to_type_works(s3: S3Server, portraits: list[bytes], tmp_path: Path) -> None:
+def test_what_people_are_told_to_type_works(s3: S3Server, portraits: list[bytes], tmp_path: Path) -> None:
     _fill(tmp_path, s3, portraits)
     (tmp_path / ".venv").symlink_to(Path(sys.executable).parents[1])
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "AWS_"))}

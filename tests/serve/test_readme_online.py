@@ -1,4 +1,4 @@
-"""The README's section about the endpoint: what it tells to type, against a running server."""
+"""docs/online.md: what it tells to type, against a running server."""
 
 import json
 import re
@@ -10,8 +10,7 @@ from tests.serve.conftest import Configure, serving
 from uniface_ray.serve.app import build_app
 from uniface_ray.serve.loop import EngineLoop
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
-SECTION = README.partition("\n## Online\n")[2].partition("\n## ")[0]
+SECTION = (Path(__file__).parents[2] / "docs" / "online.md").read_text()
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", SECTION, re.MULTILINE | re.DOTALL)
 
 

@@ -1,4 +1,4 @@
-"""Names inside a sink (they are contracts: see README, What a run writes)."""
+"""Names inside a sink (they are contracts: see docs/running.md, What a run writes)."""
 
 import re
 
