@@ -87,7 +87,7 @@ class Arena:
     """
 
     def __init__(
-        self, folder: Path, server: S3Server | None, rows: int, tell: Callable[[str], None], patience_s: float = 300.0
+        self, folder: Path, server: S3Server | None, rows: int, tell: Callable[[str], None], patience_s: float = 900.0
     ) -> None:
         self._folder = folder
         self._server = server
