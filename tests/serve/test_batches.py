@@ -1,34 +1,26 @@
-"""Files and batches with the official client; batches are worked on by real processes, on a Ray of their own."""
+"""Files and batches with the official client."""
 
 import json
-import os
-import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import openai
 import pytest
 from fastapi import FastAPI
 
 from tests.batch.plain_run import PlainRun
-from tests.pictures import encoded, picture
+from tests.serve.batch_client import ANN_LINE, BOB, batch_app, begin, check, client_of, lines_of
 from tests.serve.conftest import Configure, serving
-from tests.serve.test_batch_lines import CHAT, IMAGES, chat_body, line
-from tests.serve.test_chat import url
+from tests.serve.test_batch_lines import CHAT, chat_body, line
 from uniface_ray.core.config import StorageConfig
 from uniface_ray.core.storage import Folder
 from uniface_ray.engine.uniface import UniFaceEngine
 from uniface_ray.serve import batches as module
-from uniface_ray.serve.app import build_app
 from uniface_ray.serve.batch_command import command_line
 from uniface_ray.serve.batch_folder import BatchFolder
 from uniface_ray.serve.batch_work import Work
-from uniface_ray.serve.keys import make_key
 from uniface_ray.serve.loop import EngineLoop
-
-(ANN, ANN_LINE), (BOB, BOB_LINE) = make_key("ann"), make_key("bob")
 
 
 @pytest.fixture
@@ -37,45 +29,12 @@ def home(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def make_app(configure: Configure, loop: EngineLoop, home: Path) -> Iterator[Any]:
-    def call() -> FastAPI:
-        settings = [f"guard.keys=[{ANN_LINE},{BOB_LINE}]", f"files.path={home}", "files.running=2"]
-        return build_app(configure(*settings), {"random": loop})
-
-    yield call
-    for pid, _ in processes_of(str(home)):  # of a test that failed
-        os.kill(pid, signal.SIGKILL)
-
-
-@pytest.fixture
-def idle(make_app: Any) -> Iterator[tuple[str, FastAPI]]:
+def idle(configure: Configure, loop: EngineLoop, home: Path) -> Iterator[tuple[str, FastAPI]]:
     """A server that begins no work on batches."""
-    app = make_app()
+    app = batch_app(configure, loop, home)
     app.state.batches._start = lambda batch, attempt: None
     with serving(app) as address:
         yield address, app
-
-
-def client_of(address: str, key: str = ANN) -> openai.OpenAI:
-    return openai.OpenAI(base_url=f"{address}/v1", api_key=key, max_retries=0)
-
-
-def upload(client: openai.OpenAI, *lines: bytes) -> str:
-    return client.files.create(file=("in.jsonl", b"\n".join(lines)), purpose="batch").id
-
-
-def begin(client: openai.OpenAI, *lines: bytes, endpoint: Any = CHAT) -> Any:
-    return client.batches.create(
-        input_file_id=upload(client, *lines), endpoint=endpoint, completion_window="24h", metadata={"for": "tests"}
-    )
-
-
-def lines_of(client: openai.OpenAI, number: str | None) -> dict[str, Any]:
-    """The lines of a file by their `custom_id`."""
-    if number is None:
-        return {}
-    found = [json.loads(one) for one in client.files.content(number).text.splitlines()]
-    return {one["custom_id"]: one for one in found}
 
 
 def test_files_with_the_official_client(idle: tuple[str, FastAPI]) -> None:
@@ -197,15 +156,6 @@ def test_what_is_not_done_in_time_is_given_back(idle: tuple[str, FastAPI], home:
     assert [*BatchFolder.all_open(batch.folder)] == []
 
 
-def wait(client: openai.OpenAI, number: str, *states: str, seconds: float = 500) -> Any:
-    deadline = time.monotonic() + seconds
-    while (found := client.batches.retrieve(number)).status not in states:
-        assert found.status not in ("failed", "completed", "expired", "cancelled"), found
-        assert time.monotonic() < deadline, found
-        time.sleep(0.3)
-    return found
-
-
 class PlainWork(Work):
     """Runs the pipeline's stages in this process instead of on Ray."""
 
@@ -231,106 +181,3 @@ def of_ann(home: Path, number: str) -> BatchFolder:
     while not batch.attempts():  # until the server has begun, which here begins nothing
         time.sleep(0.01)
     return batch
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_batches_answer_as_online(make_app: Any) -> None:
-    """The same, by processes of their own with a Ray of their own."""
-    with serving(make_app()) as address:
-        check(client_of(address), lambda number: None)
-        with pytest.raises(openai.NotFoundError):
-            client_of(address, BOB).batches.retrieve(client_of(address).batches.list().data[0].id)
-
-
-def check(ann: openai.OpenAI, work: Callable[[str], None]) -> None:
-    """Two batches: their output is what online answers.
-
-    Args:
-        ann: a client.
-        work: does a batch, or leaves that to the server.
-    """
-    faces = [encoded(picture(number)) for number in range(5)]
-    bodies = {f"face {n}": chat_body(url(data), model="random", max_tokens=8) for n, data in enumerate(faces)}
-    bodies["short"] = chat_body(url(faces[0]), max_tokens=3)
-    wrong = {
-        "broken": chat_body(url(faces[0][:100])),
-        "hot": chat_body(url(faces[0]), temperature=1),
-        "passwd": chat_body("file:///etc/passwd"),
-    }
-    prompts = {f"drawing {n}": {"prompt": "a face", "seed": n, "steps": 3, "n": 2, "guidance": 2} for n in range(2)}
-    chats = begin(ann, *(line(name, body) for name, body in {**bodies, **wrong}.items()))
-    drawings = begin(ann, *(line(name, body, IMAGES) for name, body in prompts.items()), endpoint=IMAGES)
-    online = {name: ann.chat.completions.create(**{"model": "random", **body}) for name, body in bodies.items()}
-    drawn = {name: ann.post(IMAGES.removeprefix("/v1"), body=body, cast_to=object) for name, body in prompts.items()}
-    for number in (chats.id, drawings.id):
-        work(number)
-    done = wait(ann, chats.id, "completed")
-    assert done.request_counts
-    assert done.request_counts.to_dict() == {"total": 9, "completed": 6, "failed": 3}
-    answers = lines_of(ann, done.output_file_id)
-    assert {name: one["response"]["body"]["choices"][0]["message"]["content"] for name, one in answers.items()} == {
-        name: one.choices[0].message.content for name, one in online.items()
-    }
-    errors = lines_of(ann, done.error_file_id)
-    codes = {name: one["response"]["body"]["error"]["code"] for name, one in errors.items()}
-    assert codes == {"broken": "unreadable_image", "hot": "unsupported_parameter", "passwd": "invalid_image_url"}
-    images = lines_of(ann, wait(ann, drawings.id, "completed").output_file_id)
-    assert images.keys() == prompts.keys()
-    for name, one in images.items():
-        assert one["response"]["body"]["data"] == drawn[name]["data"]  # type: ignore[index]
-    assert ann.files.retrieve(done.output_file_id or "").purpose == "batch_output"
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_a_batch_survives_its_server_and_its_process(make_app: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The server ends; the process at work is killed with all its children; another server takes the batch on."""
-    body = chat_body(model="random", max_tokens=8)
-    with serving(make_app()) as address:
-        ann = client_of(address)
-        number = begin(ann, *(line(f"{n}", body) for n in range(30))).id
-        wait(ann, number, "in_progress")
-    (process,) = [one for one in processes_of(number) if "batch_work" in one[1]]
-    monkeypatch.setattr(module, "SILENCE_S", 6.0)
-    monkeypatch.setattr(module, "_TEND_S", 1.0)
-    for pid, _ in processes_of(number):
-        os.kill(pid, signal.SIGKILL)
-    with serving(make_app()) as address:
-        ann = client_of(address)
-        assert ann.batches.retrieve(number).status == "in_progress"
-        done = wait(ann, number, "completed")
-        assert len(lines_of(ann, done.output_file_id)) == 30
-        assert done.error_file_id is None
-    assert process
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_a_cancelled_batch_gives_out_what_is_done(make_app: Any) -> None:
-    body = chat_body(model="random", max_tokens=8)
-    with serving(make_app()) as address:
-        ann = client_of(address)
-        number = begin(ann, *(line(f"{n}", body) for n in range(300))).id
-        wait(ann, number, "in_progress")
-        assert ann.batches.cancel(number).status == "cancelling"
-        done = wait(ann, number, "cancelled", "cancelling")
-        done = wait(ann, number, "cancelled")
-        answers, undone = lines_of(ann, done.output_file_id), lines_of(ann, done.error_file_id)
-        assert len(answers) + len(undone) == 300
-        assert all(one["error"]["code"] == "batch_cancelled" for one in undone.values())
-        with pytest.raises(openai.ConflictError):
-            ann.batches.cancel(number)
-
-
-def processes_of(name: str) -> list[tuple[int, str]]:
-    """(pid, command line) of all processes whose command line has `name` in it."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            command = (folder / "cmdline").read_text().replace("\0", " ")
-        except OSError:
-            continue
-        if name in command:
-            found.append((int(folder.name), command))
-    return found
