@@ -38,6 +38,14 @@ def do(what: str, beat: Beat = lambda: None) -> None:
             raise BrokenProcessError("the device failed")
         case "raise":
             raise UserError("not like this")
+        case "nap":
+            time.sleep(0.2)
+        case "meet":  # waits until so many have come to the place
+            place, count = rest.split()
+            with Path(place).open("a") as file:
+                file.write("x")
+            while len(Path(place).read_text()) < int(count):
+                time.sleep(0.01)
         case "slow":
             for _ in range(8):
                 time.sleep(0.5)

@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pyarrow as pa
@@ -120,9 +121,9 @@ def test_the_size_that_fits_into_memory_is_remembered(notes: Path, monkeypatch: 
 
 def test_after_a_hang_halves_get_no_more_than_they_need(notes: Path) -> None:
     supervisor = Supervisor("engine", odd_rows, (False, 1000, str(notes)), 60.0)
+    assert supervisor._patience_s() == 60
     outcome(supervisor, ["fine"] * 4)
-    assert supervisor._patience_s(ended=0) == 60
-    assert supervisor._patience_s(ended=1) < 60
+    assert supervisor._patience_s() < 60
     supervisor.close()
 
 
@@ -161,3 +162,36 @@ def test_a_rejected_row_gets_through_though_the_process_is_killed_meanwhile(
     kills[0] = 100
     with pytest.raises(UniFaceError, match="ends whatever it does"):
         supervisor.answer(chunk_of(["exit"]))
+
+
+@pytest.fixture
+def crowd(notes: Path) -> Iterator[Supervisor]:
+    one = Supervisor("engine", odd_rows, (False, 1000, str(notes)), 60.0, calls=4)
+    yield one
+    one.close()
+
+
+def at_once(supervisor: Supervisor, chunks: list[list[str]]) -> list[list[Row]]:
+    with ThreadPoolExecutor(len(chunks)) as pool:
+        return list(pool.map(lambda uris: outcome(supervisor, uris), chunks))
+
+
+def test_several_chunks_are_in_the_process_at_a_time(crowd: Supervisor, tmp_path: Path) -> None:
+    """Each waits there for all others."""
+    meeting = f"meet {tmp_path / 'place'} 4"
+    answers = at_once(crowd, [["fine", meeting] for _ in range(4)])
+    assert not any(row.reject for rows in answers for row in rows)
+
+
+@pytest.mark.parametrize("what", ["segfault", "exit", "leave"])
+def test_a_row_that_ends_the_process_of_several_chunks_costs_no_other(crowd: Supervisor, what: str) -> None:
+    chunks = [["fine", "nap", "fine"] for _ in range(6)]
+    chunks[2] = ["nap", "fine", what, "fine"]
+    answers = at_once(crowd, chunks)
+    rejects = [(chunk, row.ref.row_id) for chunk, rows in enumerate(answers) for row in rows if row.reject]
+    assert rejects == [(2, 2)]
+
+
+def test_a_process_of_several_chunks_that_is_killed_costs_no_row(crowd: Supervisor, tmp_path: Path) -> None:
+    chunks = [["nap", "fine"] for _ in range(5)] + [["nap", f"once {tmp_path / 'mark'}"]]
+    assert not any(row.reject for rows in at_once(crowd, chunks) for row in rows)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,22 @@ def test_its_end_is_told(child: Child, what: bytes, told: str) -> None:
         child.call(what, 60)
     assert not caught.value.late
     assert not Path(f"/proc/{child.pid}").exists()
+
+
+def test_several_calls_at_a_time(tmp_path: Path) -> None:
+    child = Child(words, (), 60, calls=3)
+    with ThreadPoolExecutor(6) as pool:
+        meeting = f"meet {tmp_path / 'place'} 3".encode()
+        assert list(pool.map(lambda _: child.call(meeting, 60), range(3))) == [meeting[::-1]] * 3
+        assert list(pool.map(lambda one: child.call(bytes([one]), 60), b"abcdef")) == [
+            bytes([one]) for one in b"abcdef"
+        ]
+        ends = [pool.submit(child.call, what, 60) for what in (b"sleep", b"sleep", b"leave")]
+        told = [str(one.exception()) for one in ends]
+    assert told == ["the process exited with code 3"] * 3
+    with pytest.raises(EndedError):
+        child.call(b"abc", 60)
+    child.close()
 
 
 @pytest.mark.parametrize("what", [b"sleep", b"hang"])

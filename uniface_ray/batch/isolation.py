@@ -36,7 +36,7 @@ def decode_alone(job: Job, rows: list[Row]) -> Chunk:
 
 
 def supervised_replica(job: Job, threads: int | None) -> Supervisor:
-    """A replica of the model, up and ready.
+    """A replica of the model, up and ready, which takes `job.calls` chunks at a time.
 
     Raises:
         UniFaceError: it cannot start.

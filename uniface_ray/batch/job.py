@@ -1,5 +1,6 @@
 """What every worker of a run knows."""
 
+import math
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -8,6 +9,8 @@ from uniface_ray.batch.replay import Replay
 from uniface_ray.core.config import JobConfig
 from uniface_ray.core.fenced import Fenced
 from uniface_ray.data.slices import Source
+
+_MOST_CALLS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,3 +43,15 @@ class Job:
         if self.config.engine.num_gpus is not None:
             return self.config.engine.num_gpus
         return 0.0 if self.device == "cpu" else 1.0
+
+    @property
+    def calls(self) -> int:
+        """Chunks that a replica works on at a time: while one ends, row by row, the others fill its slots."""
+        engine = self.config.engine
+        slots = self.config.remote.concurrency if engine.kind == "openai" else engine.batch_size
+        return calls_for(slots, self.config.run.chunk_rows)
+
+
+def calls_for(slots: int, chunk_rows: int) -> int:
+    """Chunks at a time that keep so many slots full: twice as many rows as slots, without the chunk that ends."""
+    return min(_MOST_CALLS, 1 + math.ceil(2 * slots / chunk_rows))

@@ -19,7 +19,7 @@ class Monitor:
     def __init__(self) -> None:
         self._stopped = False
         self._under_way: set[int] = set()
-        self._busy: dict[str, bool] = {}
+        self._busy: dict[str, set[int]] = {}  # chunks by replica
         self._heard_s: dict[str, float] = {}
 
     def stop(self) -> None:
@@ -32,12 +32,17 @@ class Monitor:
 
     def ready(self, replica: str) -> None:
         """The replica is up and has nothing to do."""
-        self._busy[replica] = False
+        self._busy[replica] = set()
+        self.lives(replica)
+
+    def answered(self, replica: str, chunk: int) -> None:
+        """The replica is done with the chunk."""
+        self._busy.setdefault(replica, set()).discard(chunk)
         self.lives(replica)
 
     def lives(self, replica: str) -> None:
         """A sign of life."""
-        self._busy.setdefault(replica, True)
+        self._busy.setdefault(replica, set())
         self._heard_s[replica] = time.monotonic()
 
     def begin(self, replica: str, chunk: int) -> bool:
@@ -45,7 +50,7 @@ class Monitor:
         if self._stopped:
             return False
         self._under_way.add(chunk)
-        self._busy[replica] = True
+        self._busy.setdefault(replica, set()).add(chunk)
         self.lives(replica)
         return True
 
@@ -58,4 +63,4 @@ class Monitor:
         now_s = time.monotonic()
         for replica in [one for one, heard_s in self._heard_s.items() if now_s - heard_s > _SILENCE_S]:
             del self._heard_s[replica], self._busy[replica]
-        return len(self._under_way), sum(self._busy.values()), len(self._busy)
+        return len(self._under_way), sum(map(bool, self._busy.values())), len(self._busy)

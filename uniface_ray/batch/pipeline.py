@@ -55,7 +55,7 @@ class _ReplicaActor:
             if _answer(self._monitor.begin.remote(self._name, number)):
                 begun.append(number)
                 answered.append(self._replica.answer(cell))
-        self._monitor.ready.remote(self._name)
+                self._monitor.answered.remote(self._name, number)
         return _table(begun, answered)
 
     def _beat(self) -> None:
@@ -141,7 +141,13 @@ class Pipeline:
             .map_batches(
                 _ReplicaActor,
                 fn_constructor_kwargs={"job": job, "monitor": self.monitor, "threads": threads},
-                compute=ray.data.ActorPoolStrategy(min_size=low, max_size=high, max_tasks_in_flight_per_actor=2),
+                compute=ray.data.ActorPoolStrategy(
+                    min_size=low,
+                    max_size=high,
+                    max_concurrent_calls_per_actor=job.calls,
+                    max_tasks_in_flight_per_actor=2 * job.calls,  # fewer, and a pool does not scale up
+                    enable_true_multi_threading=True,  # the replica's calls all lead to one engine, in one thread
+                ),
                 num_cpus=engine.num_cpus,
                 num_gpus=job.replica_gpus,
                 max_restarts=_MAX_RESTARTS,

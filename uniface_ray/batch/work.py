@@ -10,11 +10,11 @@ import pyarrow as pa
 from uniface_ray.batch.chunk import pack_answers, unpack_rows
 from uniface_ray.batch.job import Job
 from uniface_ray.batch.photos import answers_of_photos
-from uniface_ray.batch.timing import timed
 from uniface_ray.core.child import Beat, Handler
 from uniface_ray.core.task_config import MeasureConfig
 from uniface_ray.engine.build import build_engine
-from uniface_ray.engine.protocol import Engine, Outcome, Request, Text, run_all
+from uniface_ray.engine.protocol import Engine, Outcome, Request, Text
+from uniface_ray.engine.shared import SharedEngine
 from uniface_ray.tasks.answer import answer_rows
 from uniface_ray.tasks.registry import build_task
 
@@ -29,39 +29,35 @@ def replica(job: Job, threads: int | None) -> Handler:
     return Replica(job, engine).answer
 
 
-class _Watched:
-    """An engine whose steps are signs of progress, and whose tokens are counted."""
+class _Caller:
+    """The engine, as one chunk sees it: what it asks joins what is under way, and its time and tokens are counted."""
 
-    def __init__(self, engine: Engine, beat: Beat) -> None:
-        self.image_size = engine.image_size
-        self.submit, self.cancel, self.progress = engine.submit, engine.cancel, engine.progress
+    def __init__(self, engine: SharedEngine, beat: Beat) -> None:
         self._engine = engine
         self._beat = beat
         self.tokens = 0
-
-    def step(self) -> list[tuple[int, Outcome]]:
-        self._beat()
-        return self._engine.step()
+        self.seconds = 0.0
 
     def run(self, requests: Sequence[Request]) -> list[Outcome]:
-        outcomes = run_all(self, requests)
+        outcomes, seconds = self._engine.run(requests, self._beat)
         self.tokens += sum(one.tokens for one in outcomes if isinstance(one, Text))
+        self.seconds += seconds
         return outcomes
 
 
 class Replica:
-    """One model, answering chunk after chunk."""
+    """One model, answering chunks: several at a time, each from a thread of its own."""
 
     def __init__(self, job: Job, engine: Engine) -> None:
         self.job = job
-        self.engine = engine
+        self.engine = SharedEngine(engine)
         self.task = build_task(job.config)
 
     def answer(self, payload: pa.Buffer | bytes, beat: Beat = lambda: None) -> bytes:
-        """Pixels -> output rows and rejects. A `beat` for each step of the engine."""
+        """Pixels -> output rows and rejects. A `beat` now and then while the engine goes on."""
         chunk = unpack_rows(payload, self.job.image_size)
-        watched = _Watched(self.engine, beat)
-        with timed(chunk.seconds, "engine"):
-            answers = answers_of_photos(answer_rows(self.task, watched, chunk.rows, self.job.config.run.seed))
-        chunk.amounts["tokens"] = watched.tokens
+        caller = _Caller(self.engine, beat)
+        answers = answers_of_photos(answer_rows(self.task, caller, chunk.rows, self.job.config.run.seed))
+        chunk.seconds["engine"] = caller.seconds
+        chunk.amounts["tokens"] = caller.tokens
         return pack_answers(chunk, answers, self.task, self.job.config.model.name, self.job.kept)

@@ -6,6 +6,7 @@ for every payload: `factory(*arguments)(payload, beat) -> bytes`. `beat()` is a 
 
 import os
 import pickle
+import queue
 import signal
 import socket
 import subprocess
@@ -42,23 +43,26 @@ class EndedError(Exception):
 
 
 class Child:
-    """One process, ready for `call` when made. Calls come one after the other, from any thread.
+    """One process, ready for `call` when made. Calls come from any thread, `calls` of them at a time.
 
     Args:
-        factory: see the module.
+        factory: see the module. What it returns is called from as many threads of the child as there are calls.
         arguments: of it.
         start_s: seconds it may take to get ready.
+        calls: at a time; whoever comes when all are taken waits.
 
     Raises:
         EndedError: it died while it got ready, or did not in time.
         Exception: what the factory raised.
     """
 
-    def __init__(self, factory: Callable[..., Handler], arguments: tuple[Any, ...], start_s: float) -> None:
+    def __init__(
+        self, factory: Callable[..., Handler], arguments: tuple[Any, ...], start_s: float, calls: int = 1
+    ) -> None:
         self._oom_kills = _oom_kills()
-        ours, theirs = socket.socketpair()
+        pairs = [socket.socketpair() for _ in range(calls)]  # a pipe for each call at a time
         life, self._life = os.pipe()  # never written to: its end is the parent's
-        passed = [theirs.fileno(), life]
+        passed = [life, *(theirs.fileno() for _, theirs in pairs)]
         command = [sys.executable, "-m", "uniface_ray.core.child_main", *map(str, passed)]
         path = os.pathsep.join(entry for entry in sys.path if entry)
         try:
@@ -66,11 +70,21 @@ class Child:
                 command, stdin=subprocess.DEVNULL, pass_fds=passed, env={**os.environ, "PYTHONPATH": path}
             )
         finally:
-            theirs.close()
+            for _, theirs in pairs:
+                theirs.close()
             os.close(life)
-        self._pipe = Connection(ours.detach())
         self.pid = self._process.pid
-        self._exchange(pickle.dumps((factory, arguments)), start_s)
+        self._closed = False
+        self._closing = threading.Lock()
+        self._free: queue.SimpleQueue[Connection] = queue.SimpleQueue()
+        pipes = [Connection(ours.detach()) for ours, _ in pairs]
+        for pipe in pipes[1:]:
+            self._free.put(pipe)
+        try:
+            self._exchange(pipes[0], pickle.dumps((factory, arguments)), start_s)
+        except BaseException:
+            self.close()
+            raise
 
     def call(self, payload: Any, silence_s: float) -> bytes:
         """What the child makes of `payload` (bytes-like).
@@ -83,24 +97,25 @@ class Child:
             EndedError: it died or was killed; this object is of no more use.
             Exception: what the handler raised; the child goes on.
         """
-        return self._exchange(payload, silence_s)
+        return self._exchange(self._free.get(), payload, silence_s)
 
     def close(self) -> None:
-        """End the child, whatever it does."""
-        if not self._pipe.closed:
-            self._process.kill()
-            self._process.wait()
-            self._pipe.close()
-            os.close(self._life)
+        """End the child, whatever it does; calls under way end with it."""
+        with self._closing:
+            if not self._closed:
+                self._closed = True
+                self._process.kill()
+                self._process.wait()
+                os.close(self._life)
 
-    def _exchange(self, payload: Any, silence_s: float) -> bytes:
+    def _exchange(self, pipe: Connection, payload: Any, silence_s: float) -> bytes:
         beats, watch = 0, _Watch(self._process, silence_s)
         try:
-            self._pipe.send_bytes(payload)
-            while (kind := self._pipe.recv_bytes()) == BEAT:
+            pipe.send_bytes(payload)
+            while (kind := pipe.recv_bytes()) == BEAT:
                 beats += 1
                 watch.again()
-            content = self._pipe.recv_bytes()
+            content = pipe.recv_bytes()
         except (EOFError, OSError):
             watch.stop()
             raise self._ended(watch.barked, silence_s, beats) from None
@@ -108,6 +123,8 @@ class Child:
             watch.stop()
             self.close()
             raise
+        finally:
+            self._free.put(pipe)
         watch.stop()
         if kind == BROKEN:
             self.close()

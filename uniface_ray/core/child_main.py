@@ -1,4 +1,4 @@
-"""The child's side of `child`: `python -m uniface_ray.core.child_main <socket> <pipe>`, by file descriptor."""
+"""The child's side of `child`: `python -m uniface_ray.core.child_main <pipe> <socket>...`, by file descriptor."""
 
 import fcntl
 import os
@@ -10,16 +10,16 @@ import threading
 import traceback
 from multiprocessing.connection import Connection
 
-from uniface_ray.core.child import ANSWER, BEAT, BROKEN, RAISED, READY, as_raised
+from uniface_ray.core.child import ANSWER, BEAT, BROKEN, RAISED, READY, Handler, as_raised
 from uniface_ray.core.errors import BrokenProcessError
 
 
-def main(descriptor: int, life: int) -> None:
+def main(life: int, *descriptors: int) -> None:
     """Answer payloads until the parent is gone."""
     # Who ends a run sends SIGINT to all its processes; what is under way is to be finished, and the parent decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _end_with_parent(life)
-    pipe = Connection(descriptor)
+    pipe, *others = [Connection(one) for one in descriptors]
     try:
         factory, arguments = pickle.loads(pipe.recv_bytes())
         handle = factory(*arguments)
@@ -28,7 +28,13 @@ def main(descriptor: int, life: int) -> None:
     except Exception as error:
         _send(pipe, RAISED, as_raised(error))
         return
+    for other in others:
+        threading.Thread(target=_serve, args=(other, handle), daemon=True).start()
     _send(pipe, READY, b"")
+    _serve(pipe, handle)
+
+
+def _serve(pipe: Connection, handle: Handler) -> None:
     while True:
         try:
             payload = pipe.recv_bytes()
@@ -39,6 +45,8 @@ def main(descriptor: int, life: int) -> None:
         except BrokenProcessError as error:
             _send(pipe, BROKEN, str(error).encode())
             return
+        except SystemExit as error:  # which would end this thread only
+            os._exit(error.code if isinstance(error.code, int) else 1)
         except Exception as error:
             traceback.print_exc()  # for the worker's log: what travels has no trace
             _send(pipe, RAISED, as_raised(error))
@@ -64,4 +72,4 @@ def _end_with_parent(life: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]))
+    main(*map(int, sys.argv[1:]))
