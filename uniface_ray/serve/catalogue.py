@@ -37,6 +37,10 @@ def catalogue(config: ServeConfig) -> Sequence[Entry]:
     """
     if config.engine.kind == "openai":
         raise UserError("engine.kind is openai, which is a server already: serve runs models of its own, with uniface")
+    if config.engine.kind == "transformers":
+        raise UserError(
+            "engine.kind is transformers, which runs in jobs only: serve runs models of its own, with uniface"
+        )
     named = [one.partition("=") for one in config.serve.models]
     models = [config.model, *(ModelConfig(name=name, path=absolute(path)) for name, _, path in named)]
     names = [model.name for model in models]
