@@ -1,6 +1,7 @@
 """The manifests of the endpoint: what `serve deploy` and KubeRay are given."""
 
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -87,8 +88,12 @@ def test_it_deploys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     try:
         schema = ServeDeploySchema.model_validate(config)
         serve.start(proxy_location=schema.proxy_location, http_options=schema.http_options.model_dump())
-        controller = _get_global_client()
-        controller.deploy_apps(schema, _blocking=True)
+        _get_global_client().deploy_apps(schema)
+        until = time.monotonic() + 400
+        while (state := serve.status().applications["uniface"]).status != "RUNNING":
+            assert state.status in ("NOT_STARTED", "DEPLOYING"), state.message
+            assert time.monotonic() < until
+            time.sleep(0.5)
         client = openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="none", timeout=120)
         assert ask(client, model="uniface-tiny", max_tokens=5).usage.completion_tokens == 5
     finally:
