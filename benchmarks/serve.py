@@ -24,10 +24,11 @@ from typing import Any
 import psutil
 import torch
 
+import uniface_ray
 from benchmarks.chart import plot
 from benchmarks.load import Load, bodies, closed, opened, percentiles, question
 from benchmarks.record import about, save
-from benchmarks.sizes import TINY, build
+from benchmarks.sizes import build
 from tests.pictures import variations
 from uniface_ray.core.records import Pixels
 from uniface_ray.data.images import decode_image
@@ -36,6 +37,8 @@ from uniface_ray.engine.protocol import Ask, Text
 from uniface_ray.engine.uniface import UniFaceEngine
 from uniface_ray.model import UniFaceProcessor
 
+PACKAGE = Path(uniface_ray.__file__).parent
+TINY = PACKAGE / "model" / "weights" / "uniface-tiny"
 PICTURES = 64
 TOKENS = {"tiny": 40, "bench-100m": 40}
 CLIENTS = (1, 8, 32, 64)
@@ -71,7 +74,8 @@ def main() -> None:
 
 
 def portraits() -> Path:
-    return TINY.parents[2] / "assets" / "portraits"
+    """The pictures that ship with the package."""
+    return PACKAGE / "assets" / "portraits"
 
 
 def weights(size: str, home: Path) -> Path:
