@@ -70,8 +70,8 @@ class FaultProxy:
             while data := client.recv(65536):
                 fault = self._fault() if data.startswith(_METHODS) else None
                 if fault == "cut":
+                    self._cut.add(server)  # first: the answer may come at once
                     server.sendall(data)
-                    self._cut.add(server)
                     continue
                 if fault:
                     self._fail(client, fault)

@@ -188,6 +188,7 @@ def test_labels_that_mean_nothing_are_told(labelled: Path, few: list[str], tmp_p
         evaluate(compose_evaluation([*typed, f"sink.path={tmp_path}"]))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("one_ray")
 def test_the_whole_of_it_on_ray(
     labelled: Path, few: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -207,6 +207,7 @@ def test_secrets_are_not_those_of_the_manifest(source: Path, sink: Folder) -> No
     assert compose_again(typed)[0].storage.secret_key == "t"
 
 
+@pytest.mark.slow
 def test_the_command_on_ray(caption: Caption, tmp_path: Path, portraits: list[bytes]) -> None:
     def run_replay(*words: str) -> int:
         return cli.main("replay-rejects", words)

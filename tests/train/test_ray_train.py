@@ -54,6 +54,7 @@ def a_worker() -> psutil.Process:
     return next(one for one in below if "TrainWorker" in " ".join(one.cmdline()))
 
 
+@pytest.mark.slow
 def test_a_run_of_two_workers_of_which_one_is_killed_learns_what_one_alone_does(
     one_ray: None, tokens: Path, dense: Path, tmp_path: Path
 ) -> None:
