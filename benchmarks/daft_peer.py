@@ -1,12 +1,12 @@
 """The same null job in Daft and here, over the same parquet, on disk and in a bucket, in turn.
 
-    pip install -e '.[bench]'
+    pip install --no-deps daft==0.7.26
     python -m benchmarks.daft_peer [--rows 200000] [--pairs 3] [--chunk-rows 10000]
 
 Both read the same prompts, ask the same engine that answers at once, make the same image files and write
 parquet of the same columns with zstd. Both get two worker processes. The bucket is a SeaweedFS server on this machine.
 Rates are of whole commands, start-up included (`steady` leaves ours out: from the first commit to the last). What each
-side promises stands in the result: they do not promise the same.
+side promises stands in the result: they do not promise the same. (Daft asks for an older pyarrow, and runs with ours.)
 """
 
 import argparse
