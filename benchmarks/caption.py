@@ -1,6 +1,6 @@
 """The caption job against one plain process, and its memory as the number of rows grows.
 
-    python benchmarks/caption.py [--rows 2000] [--pairs 3] [--many 20000]
+    python -m benchmarks.caption [--rows 2000] [--pairs 3] [--many 20000]
 
 Both caption the same faces with the same weights on this machine's CPU, in turn, several times. Rates are of the steady
 state: from the first commit to the last. Results go to benchmarks/results/, with the date, machine and versions.

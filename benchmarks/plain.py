@@ -1,6 +1,6 @@
 """What the job does, without Ray and without its bookkeeping: one process, one loop.
 
-    python benchmarks/plain.py source.path=... sink.path=...
+    python -m benchmarks.plain source.path=... sink.path=...
 
 It reads the files of a folder, decodes them, asks the same engine and writes parquet files of the same columns, and
 prints the rows per second from the first file written to the last as JSON.

@@ -1,6 +1,6 @@
 """What a model says of held-out faces and draws by prompts, against estimates and pixel readings, where those are sure.
 
-python benchmarks/uniface_tiny_agreement.py --faces FOLDER --model FOLDER --judge FILE [--out FILE.json] [--sheet PNG]
+python -m benchmarks.uniface_tiny_agreement --faces FOLDER --model FOLDER --judge FILE [--out FILE.json] [--sheet PNG]
 
 FILE of the judge is `judge.pt` in the folder of the recipe's checkpoints: a classifier apart from the model, which says
 whether a drawn face is what its prompt asked for.

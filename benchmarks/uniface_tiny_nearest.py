@@ -1,6 +1,6 @@
 """How near drawn faces come to the faces that the model was trained on, beside held-out ones: memorising shows so.
 
-python benchmarks/uniface_tiny_nearest.py --faces FOLDER --model FOLDER [--extra FOLDER] [--out FILE.json] [--sheet PNG]
+python -m benchmarks.uniface_tiny_nearest --faces FOLDER --model FOLDER [--extra FOLDER] [--out FILE.json] [--sheet PNG]
 
 The model knows faces as image codes only, so all are compared as it could draw them at best: encoded and decoded. Two
 measures: Euclidean distance of pixels at 32 x 32 (0..1), and of the identity encoder's features, each face's to length
