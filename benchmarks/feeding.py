@@ -4,6 +4,7 @@
 
 Answers of 5 to 100 tokens, from the tiny network with random weights. Blocks go to the engine one at a time, and as
 many at a time as a replica of the job takes (`batch.job.Job.calls`). Prints JSON and keeps it in benchmarks/results/.
+Run it in the repository: the tokenizer is the small one of the tests.
 """
 
 import argparse
