@@ -26,7 +26,7 @@ test: setup  ## the tests that take seconds
 test-all: setup  ## all tests
 	$(BIN)/pytest
 
-chaos: setup  ## kill, stop and starve runs at random moments, and count their rows; half an hour
+chaos: setup  ## kill, stop and starve runs at random moments, and count their rows; a minute or two a seed, 30 seeds
 	$(BIN)/python -m tests.chaos
 
 lint: setup  ## style, types and import rules
