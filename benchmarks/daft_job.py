@@ -71,7 +71,7 @@ def main() -> None:
     io = IOConfig(s3=s3) if endpoint and prompts.startswith("s3://") else None
     table = daft.read_parquet(f"{prompts}/*.parquet", file_path_column="path", io_config=io)
     table = table._add_monotonically_increasing_id("position")
-    draws = Draws.with_concurrency(int(workers))  # type: ignore[attr-defined]
+    draws = Draws.with_concurrency(int(workers))  # type: ignore[attr-defined]  # the decorator hides the class from mypy
     drawn = table.select(draws(table["prompt"], table["path"], table["position"]).alias("row"))
     drawn.select(*(drawn["row"][name].alias(name) for name in _COLUMNS)).write_parquet(
         sink, compression="zstd", io_config=io

@@ -91,7 +91,7 @@ class _Occupancy:
 def _run(engine: UniFaceEngine, asked: Sequence[Ask], block: int, calls: int) -> dict[str, Any]:
     blocks = [asked[start : start + block] for start in range(0, len(asked), block)]
     watched = _Occupancy(engine)
-    engine.step = watched  # type: ignore[method-assign]
+    engine.step = watched  # type: ignore[method-assign]  # to see every step from outside
     shared = SharedEngine(engine)
     start = time.perf_counter()
     with ThreadPoolExecutor(calls) as pool:
