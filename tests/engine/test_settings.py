@@ -71,6 +71,12 @@ def test_weights_that_are_cut_off_or_of_another_model_are_said(folder: Path) -> 
         check(folder)
 
 
+def test_a_tokenizer_that_is_none_is_said(folder: Path) -> None:
+    (folder / "tokenizer.json").write_text("{}")
+    with pytest.raises(UserError, match=r"tokenizer\.json cannot be read"):
+        check(folder)
+
+
 def test_a_missing_folder_and_strange_configs_are_said(folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps({"model_type": "llama"}))
     with pytest.raises(UserError, match="model_type 'llama'"):

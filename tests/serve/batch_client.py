@@ -11,8 +11,9 @@ from fastapi import FastAPI
 
 from tests.pictures import encoded, picture
 from tests.serve.conftest import Configure
-from tests.serve.test_batch_lines import CHAT, IMAGES, chat_body, line
+from tests.serve.test_batch_lines import CHAT, EDITS, IMAGES, chat_body, line
 from tests.serve.test_chat import url
+from tests.serve.test_images import FACE, upper_half
 from uniface_ray.serve.app import build_app
 from uniface_ray.serve.keys import make_key
 from uniface_ray.serve.loop import EngineLoop
@@ -58,7 +59,7 @@ def wait(client: openai.OpenAI, number: str, *states: str, seconds: float = 500)
 
 
 def check(ann: openai.OpenAI, work: Callable[[str], None]) -> None:
-    """Two batches: their output is what online answers.
+    """Three batches: their output is what online answers.
 
     Args:
         ann: a client.
@@ -67,30 +68,39 @@ def check(ann: openai.OpenAI, work: Callable[[str], None]) -> None:
     faces = [encoded(picture(number)) for number in range(5)]
     bodies = {f"face {n}": chat_body(url(data), model="random", max_tokens=8) for n, data in enumerate(faces)}
     bodies["short"] = chat_body(url(faces[0]), max_tokens=3)
+    bodies["hot"] = chat_body(url(faces[0]), max_tokens=8, temperature=1, top_p=0.9, seed=-7)
     wrong = {
         "broken": chat_body(url(faces[0][:100])),
-        "hot": chat_body(url(faces[0]), temperature=1),
+        "twice": chat_body(url(faces[0]), n=2),
         "passwd": chat_body("file:///etc/passwd"),
     }
     prompts = {f"drawing {n}": {"prompt": "a face", "seed": n, "steps": 3, "n": 2, "guidance": 2} for n in range(2)}
     chats = begin(ann, *(line(name, body) for name, body in {**bodies, **wrong}.items()))
+    hole = {"mask": {"image_url": url(upper_half("hole"))}}
+    edits = {
+        f"edit {n}": {"images": [{"image_url": url(FACE)}], "prompt": "a hat", "seed": n, "steps": 3, **region}
+        for n, region in enumerate([hole, {"box": [0, 0.5, 1, 1]}])
+    }
     drawings = begin(ann, *(line(name, body, IMAGES) for name, body in prompts.items()), endpoint=IMAGES)
+    edited = begin(ann, *(line(name, body, EDITS) for name, body in edits.items()), endpoint=EDITS)
     online = {name: ann.chat.completions.create(**{"model": "random", **body}) for name, body in bodies.items()}
     drawn = {name: ann.post(IMAGES.removeprefix("/v1"), body=body, cast_to=object) for name, body in prompts.items()}
-    for number in (chats.id, drawings.id):
+    drawn |= {name: ann.post(EDITS.removeprefix("/v1"), body=body, cast_to=object) for name, body in edits.items()}
+    for number in (chats.id, drawings.id, edited.id):
         work(number)
     done = wait(ann, chats.id, "completed")
     assert done.request_counts
-    assert done.request_counts.to_dict() == {"total": 9, "completed": 6, "failed": 3}
+    assert done.request_counts.to_dict() == {"total": 10, "completed": 7, "failed": 3}
     answers = lines_of(ann, done.output_file_id)
     assert {name: one["response"]["body"]["choices"][0]["message"]["content"] for name, one in answers.items()} == {
         name: one.choices[0].message.content for name, one in online.items()
     }
     errors = lines_of(ann, done.error_file_id)
     codes = {name: one["response"]["body"]["error"]["code"] for name, one in errors.items()}
-    assert codes == {"broken": "unreadable_image", "hot": "unsupported_parameter", "passwd": "invalid_image_url"}
+    assert codes == {"broken": "unreadable_image", "twice": "unsupported_parameter", "passwd": "invalid_image_url"}
     images = lines_of(ann, wait(ann, drawings.id, "completed").output_file_id)
-    assert images.keys() == prompts.keys()
+    images |= lines_of(ann, wait(ann, edited.id, "completed").output_file_id)
+    assert images.keys() == prompts.keys() | edits.keys()
     for name, one in images.items():
         assert one["response"]["body"]["data"] == drawn[name]["data"]  # type: ignore[index]
     assert ann.files.retrieve(done.output_file_id or "").purpose == "batch_output"

@@ -15,6 +15,7 @@ OFFER = Offer({"random": "/weights", "other": "/others"}, {"random": 32, "other"
 URL = f"data:image/jpeg;base64,{base64.b64encode(encoded(picture())).decode()}"
 CHAT: Endpoint = "/v1/chat/completions"
 IMAGES: Endpoint = "/v1/images/generations"
+EDITS: Endpoint = "/v1/images/edits"
 
 
 def chat_body(url: str = URL, **settings: Any) -> dict[str, Any]:
@@ -78,10 +79,54 @@ def test_prompts_become_drawings_as_online() -> None:
     assert 0 <= second.seed < 2**63
 
 
+def test_answers_drawn_by_chance_have_a_seed() -> None:
+    first, second, third = read(
+        line("a", chat_body(temperature=0.5, top_p=0.9, seed=-1)),
+        line("b", chat_body(temperature=0.5, top_p=0.9)),
+        line("c", chat_body(temperature=0, top_p=0.9)),
+    )
+    assert isinstance(first, Line)
+    assert isinstance(second, Line)
+    assert isinstance(third, Line)
+    assert first.settings == second.settings
+    assert first.settings.typed[1:] == ("task.temperature=0.5", "task.top_p=0.9")
+    assert first.seed == 2**63 - 1
+    assert 0 <= second.seed < 2**63
+    assert third.settings.typed == ("task.max_new_tokens=100",), "the likeliest ones need neither"
+
+
+def test_edits_have_a_mask_or_a_box() -> None:
+    image = {"images": [{"image_url": URL}], "prompt": "a hat"}
+    found = read(
+        line("a", image | {"mask": {"image_url": URL}, "seed": 3, "steps": 5}, EDITS),
+        line("b", image | {"box": [0, 0.5, 1, 1]}, EDITS),
+        line("c", image, EDITS),
+        line("d", image | {"box": [0, 0, 1, 1], "mask": {"image_url": URL}}, EDITS),
+        line("e", image | {"box": [0, 0, 1, 1], "images": []}, EDITS),
+        line("f", image | {"mask": {"image_url": "file:///etc/passwd"}}, EDITS),
+        line("g", image | {"box": [0, 0, 1, 1], "n": 2}, EDITS),
+        endpoint=EDITS,
+    )
+    masked, boxed, *wrong = found
+    assert isinstance(masked, Line)
+    assert isinstance(boxed, Line)
+    assert (masked.text, masked.url, masked.mask, masked.box, masked.seed) == ("a hat", URL, URL, None, 3)
+    assert (boxed.mask, boxed.box) == ("", (0, 0.5, 1, 1))
+    assert {"task.steps=5", "source.mask_column=mask"} <= {*masked.settings.typed}
+    assert "source.box_column=box" in boxed.settings.typed
+    assert [one.error.code for one in wrong if isinstance(one, Wrong)] == [
+        "mask_required",
+        "mask_required",
+        "invalid_value",
+        "invalid_image_url",
+        "unsupported_parameter",
+    ]
+
+
 @pytest.mark.parametrize(
     ("body", "code"),
     [
-        (chat_body(temperature=1), "unsupported_parameter"),
+        (chat_body(temperature=3), "invalid_value"),
         (chat_body(stream=True), "unsupported_parameter"),
         (chat_body(n=2), "unsupported_parameter"),
         (chat_body(model="gpt"), "model_not_found"),

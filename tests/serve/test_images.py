@@ -5,6 +5,7 @@ import io
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import numpy as np
 import openai
 import pytest
@@ -75,6 +76,25 @@ def test_an_edit_draws_where_the_mask_says(client: openai.OpenAI, folder: Path, 
     boxed = {"extra_body": FAST["extra_body"] | {"box": "[0,0,1,0.5]"}}
     same = client.images.edit(model="random", image=("a.png", FACE), prompt="a hat", **boxed)
     assert np.array_equal(pixels(same.data[0]), edited)
+
+
+def test_an_edit_as_json_is_that_of_the_form(client: openai.OpenAI, address: str) -> None:
+    mask = ("m.png", upper_half("hole"))
+    expected = client.images.edit(model="random", image=("a.png", FACE), mask=mask, prompt="a hat", **FAST)
+    urls = [f"data:image/png;base64,{base64.b64encode(data).decode()}" for data in (FACE, upper_half("hole"))]
+    body = {"images": [{"image_url": urls[0]}], "mask": {"image_url": urls[1]}, "prompt": "a hat", **FAST["extra_body"]}
+    found = httpx2.post(f"{address}/v1/images/edits", json=body, timeout=60)
+    assert found.json()["data"] == [one.to_dict() for one in expected.data or []]
+    for change, code in [
+        ({"mask": None}, "mask_required"),
+        ({"mask": {"image_url": "file:///etc/passwd"}}, "invalid_image_url"),
+        ({"images": []}, "invalid_value"),
+        ({"surprise": 1}, "unknown_parameter"),
+    ]:
+        refused = httpx2.post(f"{address}/v1/images/edits", json=body | change, timeout=60)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (400, code)
+    broken = httpx2.post(f"{address}/v1/images/edits", content=b"{", headers={"Content-Type": "application/json"})
+    assert broken.json()["error"]["code"] == "invalid_json"
 
 
 def test_an_edit_streams_too(client: openai.OpenAI) -> None:

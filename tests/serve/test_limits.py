@@ -119,16 +119,20 @@ def test_a_counter_that_is_gone_leaves_each_replica_its_own(caplog: pytest.LogCa
     assert "counts for itself" in caplog.text
 
 
-def test_a_counter_that_hangs_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_counter_may_start_late_and_is_not_waited_for_when_it_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("uniface_ray.serve.limits._PATIENCE_S", 0.01)
+    shared, asked = Limits(), 0
 
     async def enter(name: str, rule: Rule) -> Turn:
-        await asyncio.Event().wait()
-        raise AssertionError
+        nonlocal asked
+        asked += 1
+        await (asyncio.sleep(0.1) if asked == 1 else asyncio.Event().wait())
+        return shared.enter(name, rule)
 
-    async def play() -> bool:
-        turn, leave = await Gate(Rule(None, 1, 60), enter, lambda name, number: None).enter("ann")
-        leave()
-        return turn.number is not None
+    async def play() -> list[bool]:
+        gate = Gate(Rule(None, 1, 60), enter, shared.leave)
+        return [(await gate.enter("ann"))[0].number is not None for _ in range(3)]
 
-    assert asyncio.run(play())
+    assert asyncio.run(play()) == [True, True, False], "the second and third are counted by the gate itself"
+    assert asked == 2
+    assert shared.enter("ann", Rule(None, 1, 60)).number is None

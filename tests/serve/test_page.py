@@ -7,7 +7,7 @@ from importlib.resources import files
 import httpx2
 import pytest
 
-PARTS = ["playground/app.js", "playground/style.css", "playground/icon.svg"]
+PARTS = [f"playground/{name}" for name in ("app.js", "api.js", "painter.js", "style.css", "icon.svg")]
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ from tests.serve.conftest import Configure
 from tests.serve.test_ray_serve import other_weights
 from uniface_ray.core.errors import UserError
 from uniface_ray.engine.protocol import Ask, Text
+from uniface_ray.serve.catalogue import build_loop
 from uniface_ray.serve.draining import Draining, Presence, drain
 from uniface_ray.serve.models import outcome_of
 from uniface_ray.serve.replica import Replica
@@ -27,7 +28,7 @@ def weights(folder: Path, tmp_path: Path) -> Path:
 
 def replica(configure: Configure, weights: Path) -> Replica:
     config = configure(f"model.path={weights}")
-    return Replica(config, config.model, "cpu", "float32")
+    return Replica(config, config.model, lambda model: build_loop(config, model, "cpu", "float32"))
 
 
 def test_newer_weights_are_for_requests_that_come_then(configure: Configure, weights: Path) -> None:

@@ -75,6 +75,22 @@ def test_rows_talk_on_together_until_each_has_ended() -> None:
     assert [one.reject.message for one in answers if one.reject] == ["what?", "the row has no image"]
 
 
+def test_a_row_may_bring_its_own_seed() -> None:
+    asked: list[Ask] = []
+
+    class Listening(Echo):
+        def run(self, requests: Sequence[Request]) -> list[Result | Reject]:
+            asked.extend(one for one in requests if type(one) is Ask)
+            return super().run(requests)
+
+    task = Vqa(VqaConfig(temperature=0.5, top_p=0.9), source(question_column="q", seed_column="s"))
+    own = row(1, "a", "b")
+    own.fields["seed"] = 7
+    (answer,) = answer_rows(task, Listening(), [own], run_seed=0)
+    assert [(one.seed, one.temperature, one.top_p) for one in asked] == [(7, 0.5, 0.9)] * 2
+    assert [one["seed"] for one in answer.rows] == [7, 7]
+
+
 def test_questions_come_from_one_place() -> None:
     def wanted(config: VqaConfig, **columns: str) -> Wanted:
         return Vqa(config, source(**columns)).wanted
@@ -104,7 +120,7 @@ def test_questions_come_from_one_place() -> None:
 def test_answers_whose_form_is_not_kept_are_rejected(form: dict[str, object], good: str, bad: str, told: str) -> None:
     task = Vqa(VqaConfig(max_new_tokens=1, **form), source(question_column="q"))
     fine, broken = answer_rows(task, Echo(), [row(1, good), row(2, good, bad)], run_seed=0)
-    assert fine.rows == [{"question": good, "answer": good.upper()}]
+    assert fine.rows == [{"question": good, "answer": good.upper(), "seed": fine.seed}]
     assert broken.reject is not None
     assert broken.reject.kind == RejectKind.MODEL_ERROR
     assert re.search(told, broken.reject.message)

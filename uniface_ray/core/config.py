@@ -39,7 +39,8 @@ class SourceConfig(Settings):
         conversation_column: column of conversations about the image, in LLaVA's form or chat APIs' (tokenize).
         mask_column: column of masks: encoded image bytes or URIs, white where to draw (edit).
         box_column: column of boxes to draw in: [x0, y0, x1, y1] as fractions of the image (edit).
-        seed_column: column of whole numbers that decide the drawings, not `run.seed` and the row's id (generate).
+        seed_column: column of whole numbers that decide what is drawn by chance, not `run.seed` and the row's id (vqa,
+            generate, edit).
         text_column: column of what the image may show: text, or a list of texts (score).
     """
 

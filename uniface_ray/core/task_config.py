@@ -10,28 +10,39 @@ from uniface_ray.core.settings import Settings
 Text = Annotated[str, Field(min_length=1)]
 
 
-class CaptionConfig(Settings):
+class AnswerConfig(Settings):
+    """How the model's words are chosen.
+
+    Attributes:
+        max_new_tokens: an answer is cut here.
+        temperature: 0 takes the likeliest token each time; the higher, the more the row's seed decides.
+        top_p: where it is above 0, draw from the likeliest tokens that together reach this probability only.
+    """
+
+    max_new_tokens: int = Field(default=100, ge=1)
+    temperature: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    top_p: float = Field(default=1.0, gt=0, le=1)
+
+
+class CaptionConfig(AnswerConfig):
     """What is asked of every image.
 
     Attributes:
         question: as the model reads it.
-        max_new_tokens: a caption is cut here.
     """
 
     name: Literal["caption"] = "caption"
     question: Text = "Please describe this face in detail."
-    max_new_tokens: int = Field(default=100, ge=1)
 
 
-class VqaConfig(Settings):
+class VqaConfig(AnswerConfig):
     """Questions about images; they come from here or from `source.question_column`.
 
     Attributes:
         question: one, asked of every image.
         questions: several, likewise.
         choices: every answer is one of these, word for word (extra `guided`, as for the next).
-        json_schema: every answer is JSON of this schema, which is JSON itself.
-        max_new_tokens: an answer is cut here; one whose form is not complete then is rejected.
+        json_schema: every answer is JSON of this schema, which is JSON itself; one that is cut is rejected.
     """
 
     name: Literal["vqa"] = "vqa"
@@ -39,7 +50,6 @@ class VqaConfig(Settings):
     questions: tuple[Text, ...] = ()
     choices: tuple[Text, ...] = ()
     json_schema: Text | None = None
-    max_new_tokens: int = Field(default=100, ge=1)
 
 
 _SCHEDULES = r"cosine|linear|log-linear|sigmoid|pow(?=[\d.]*[1-9])\d+(\.\d+)?"

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from tokenizers import Tokenizer
 
 from uniface_ray.core.config import ModelConfig, StorageConfig
 from uniface_ray.core.errors import UserError
@@ -70,6 +71,11 @@ def check_model(model: ModelConfig, storage: StorageConfig) -> CheckedModel:
             f"model.path is {model.path!r}, a variant that reads images through a projected CLIP, which runs from "
             "Python only (model.decoding.greedy_text): give the variant that reads image tokens"
         )
+    try:
+        Tokenizer.from_buffer(folder.read("tokenizer.json"))
+    except Exception as error:  # the library has no other
+        what = f"model.path is {model.path!r}, whose tokenizer.json cannot be read ({error}): copy it again"
+        raise UserError(what) from error
     shapes: dict[str, tuple[int, ...]] = {}
     digest = hashlib.sha256(b"".join(folder.read(name) for name in _NEEDED))
     for entry in folder.list():

@@ -6,8 +6,14 @@ from uniface_ray.core.config import StorageConfig
 from uniface_ray.core.serve_config import ServeConfig
 from uniface_ray.core.settings import Settings
 from uniface_ray.core.storage import Folder
-from uniface_ray.serve.batch_lines import COMMANDS, Endpoint, as_typed
+from uniface_ray.serve.batch_lines import Endpoint, as_typed
 
+# Of each endpoint: the command of its runs, and where these find what the lines say.
+_RUNS: dict[Endpoint, tuple[str, ...]] = {
+    "/v1/chat/completions": ("vqa", "source.question_column=question", "source.keep_columns=[custom_id,stops]"),
+    "/v1/images/generations": ("generate", "source.prompt_column=prompt", "source.keep_columns=[custom_id]"),
+    "/v1/images/edits": ("edit", "source.prompt_column=prompt", "source.keep_columns=[custom_id]"),
+}
 SECRETS = ("access_key", "secret_key", "session_token")
 
 
@@ -20,7 +26,7 @@ def command_line(
     path: str,
     typed: tuple[str, ...],
 ) -> list[str]:
-    """`uniface vqa ...` or `uniface generate ...`.
+    """`uniface vqa ...`, `uniface generate ...` or `uniface edit ...`.
 
     Args:
         config: of the server, whose storage, engine and limits of decoding hold here too.
@@ -29,23 +35,21 @@ def command_line(
         home: of the run, inside it.
         model: by its name.
         path: of its weights.
-        typed: settings of the task.
+        typed: settings of the lines.
     """
-    if endpoint == "/v1/chat/completions":
-        columns = ["source.question_column=question", "source.keep_columns=[custom_id,stops]"]
-    else:
-        columns = ["source.prompt_column=prompt", "source.seed_column=seed", "source.keep_columns=[custom_id]"]
+    command, *columns = _RUNS[endpoint]
     return [
         sys.executable,
         "-m",
         "uniface_ray.cli",
-        COMMANDS[endpoint],
+        command,
         f"source.path={folder.uri}/{home}/source",
         "source.format=parquet",
         f"sink.path={folder.uri}/{home}/sink",
         f"model.name={model}",
         f"model.path={path}",
         *columns,
+        "source.seed_column=seed",
         *typed,
         *_typed("storage", config.storage, SECRETS),
         *_typed("decode", config.decode),

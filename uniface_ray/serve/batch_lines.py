@@ -12,10 +12,9 @@ from uniface_ray.core.records import row_id_of
 from uniface_ray.serve.chat import check_answer_form, picture_of, question_of
 from uniface_ray.serve.chat_schema import ChatRequest
 from uniface_ray.serve.errors import ApiError, invalid
-from uniface_ray.serve.images_schema import ImagesRequest
+from uniface_ray.serve.images_schema import EditBody, ImagesRequest
 
-Endpoint = Literal["/v1/chat/completions", "/v1/images/generations"]
-COMMANDS: dict[Endpoint, str] = {"/v1/chat/completions": "vqa", "/v1/images/generations": "generate"}
+Endpoint = Literal["/v1/chat/completions", "/v1/images/generations", "/v1/images/edits"]
 _MOST_ERRORS = 100
 
 
@@ -55,17 +54,21 @@ class Line:
         custom_id: the client's own name for it.
         settings: of its run.
         text: the question, or the prompt.
+        seed: of what is drawn by chance.
         url: of the picture; empty for a prompt.
-        seed: of a drawing.
         stops: texts that end the answer.
+        mask: URL of the picture that says where to draw.
+        box: says the same.
     """
 
     custom_id: str
     settings: Settings
     text: str
+    seed: int
     url: str = ""
-    seed: int = 0
     stops: tuple[str, ...] = ()
+    mask: str = ""
+    box: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +126,7 @@ def read_lines(
                 raise bad from None
             continue
         try:
-            yield (_chat if endpoint == "/v1/chat/completions" else _images)(custom_id, body, offer)
+            yield _READERS[endpoint](custom_id, body, offer)
         except ValidationError as error:
             yield Wrong(custom_id, invalid(error.errors()[0], error.errors()[0]["loc"]))
         except ApiError as error:
@@ -164,32 +167,69 @@ def _chat(custom_id: str, values: dict[str, Any], offer: Offer) -> Line:
     model = _model(body.model, offer)
     _refuse("stream", body.stream)
     _refuse("n", (body.n or 1) > 1)
-    _refuse("temperature", body.temperature, "answers of a batch are the likeliest ones")
     schema = body.response_format.schema_text if body.response_format else None
     _check_form(tuple(body.guided_choice), schema)
     url, place = picture_of(body.messages)
-    if url[:5].lower() != "data:" and url[:6].lower() != "https:":
-        what = f"{place}: a picture is a data: URL, or an https:// address where the server allows those"
-        raise ApiError(400, what, param=place, code="invalid_image_url")
+    _check_url(url, place)
     most = body.max_completion_tokens or body.max_tokens or offer.max_tokens
-    form = {"choices": body.guided_choice or None, "json_schema": schema}
-    asked = {"max_new_tokens": most, **{name: value for name, value in form.items() if value is not None}}
-    typed = tuple(f"task.{name}={as_typed(value)}" for name, value in asked.items())
-    return Line(custom_id, Settings(model, typed), question_of(body.messages), url, stops=tuple(body.stops))
+    asked: dict[str, Any] = {"max_new_tokens": most}
+    if body.temperature:
+        asked |= {"temperature": body.temperature, "top_p": body.top_p or 1.0}
+    if body.guided_choice:
+        asked["choices"] = body.guided_choice
+    if schema is not None:
+        asked["json_schema"] = schema
+    seed, settings = _seed(custom_id, body.seed), Settings(model, _typed(asked))
+    return Line(custom_id, settings, question_of(body.messages), seed, url, stops=tuple(body.stops))
 
 
 def _images(custom_id: str, values: dict[str, Any], offer: Offer) -> Line:
     body = ImagesRequest.model_validate(values)
+    model, asked = _drawing(body, offer)
+    asked["images_per_prompt"] = body.n or 1
+    return Line(custom_id, Settings(model, _typed(asked)), body.prompt, _seed(custom_id, body.seed))
+
+
+def _edits(custom_id: str, values: dict[str, Any], offer: Offer) -> Line:
+    body = EditBody.model_validate(values)
+    model, asked = _drawing(body, offer)
+    _refuse("n", (body.n or 1) > 1)
+    url, mask = body.images[0].image_url, body.mask.image_url if body.mask else ""
+    _check_url(url, "images.0.image_url")
+    if mask:
+        _check_url(mask, "mask.image_url")
+    # A run takes its regions from one column.
+    region = "source.mask_column=mask" if mask else "source.box_column=box"
+    settings = Settings(model, (*_typed(asked), region))
+    return Line(custom_id, settings, body.prompt, _seed(custom_id, body.seed), url, mask=mask, box=body.box)
+
+
+_READERS = {"/v1/chat/completions": _chat, "/v1/images/generations": _images, "/v1/images/edits": _edits}
+
+
+def _drawing(body: ImagesRequest, offer: Offer) -> tuple[str, dict[str, Any]]:
+    """The model, and settings of the task."""
     model = _model(body.model, offer)
     _refuse("stream", body.stream)
     size = offer.image_sizes[model]
     if body.size not in (None, "auto", f"{size}x{size}"):
         raise ApiError(400, f"size: {model} draws {size}x{size}", param="size", code="invalid_size")
-    drawing = body.drawing.model_dump(exclude_none=True, exclude={"files"})
-    drawing["images_per_prompt"] = body.n or 1
-    typed = tuple(f"task.{name}={as_typed(value)}" for name, value in drawing.items())
-    seed = row_id_of(custom_id, 0) if body.seed is None else body.seed & (2**63 - 1)
-    return Line(custom_id, Settings(model, typed), body.prompt, seed=seed)
+    return model, body.drawing.model_dump(exclude_none=True, exclude={"files"})
+
+
+def _seed(custom_id: str, given: int | None) -> int:
+    """As online; where none is given it is the same at every attempt."""
+    return row_id_of(custom_id, 0) if given is None else given & (2**63 - 1)
+
+
+def _check_url(url: str, place: str) -> None:
+    if url[:5].lower() != "data:" and url[:6].lower() != "https:":
+        what = f"{place}: a picture is a data: URL, or an https:// address where the server allows those"
+        raise ApiError(400, what, param=place, code="invalid_image_url")
+
+
+def _typed(asked: dict[str, Any]) -> tuple[str, ...]:
+    return tuple(f"task.{name}={as_typed(value)}" for name, value in asked.items())
 
 
 @lru_cache(maxsize=64)
@@ -216,10 +256,10 @@ def _model(name: str | None, offer: Offer) -> str:
     return name
 
 
-def _refuse(name: str, asked: object, why: str = "") -> None:
+def _refuse(name: str, asked: object) -> None:
     if asked:
-        what = f"{name} cannot be set in a batch{': ' + why if why else ''}; leave it out"
+        what = f"{name} cannot be set in a batch; leave it out"
         raise ApiError(400, what, param=name, code="unsupported_parameter")
 
 
-__all__ = ["COMMANDS", "Endpoint", "Line", "MalformedError", "Offer", "Settings", "Wrong", "as_typed", "read_lines"]
+__all__ = ["Endpoint", "Line", "MalformedError", "Offer", "Settings", "Wrong", "as_typed", "read_lines"]

@@ -114,7 +114,7 @@ def _images(rows: list[dict[str, Any]]) -> dict[str, Any]:
             "b64_json": base64.b64encode(row["image"]).decode(),
             "revised_prompt": row["prompt"].strip().removesuffix(row["prompt_cut"] or "").strip(),
         }
-        for row in sorted(rows, key=lambda row: row["index"])
+        for row in sorted(rows, key=lambda row: row.get("index", 0))
     ]
     return {"created": int(time.time()), "data": data}
 

@@ -1,21 +1,25 @@
-"""The lines of a batch as tables that our pipeline reads: image bytes and questions, or prompts and seeds.
+"""The lines of a batch as tables that our pipeline reads: image bytes and questions, or prompts, and seeds.
 
 Pictures are in the tables as bytes. A line never makes the pipeline open a path or an address with the server's rights.
 """
 
 import asyncio
+import io
 import json
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from PIL import Image
 
+from uniface_ray.core.records import Pixels
 from uniface_ray.core.storage import Folder
 from uniface_ray.serve.batch_lines import Line, Settings, Wrong
 from uniface_ray.serve.errors import ApiError
+from uniface_ray.serve.pictures import Pictures
 
 _PART_BYTES = 32 * 2**20  # what is held in memory of each run's table
 _PART_ROWS = 1000
@@ -28,11 +32,10 @@ _SCHEMA = pa.schema(
         ("prompt", pa.string()),
         ("seed", pa.int64()),
         ("stops", pa.string()),
+        ("mask", pa.binary()),
+        ("box", pa.list_(pa.float64())),
     ]
 )
-
-BytesOfUrl = Callable[[str, str], Awaitable[bytes]]
-"""(URL, place for messages) -> encoded picture: `Pictures.bytes_of_url`."""
 
 
 @dataclass(slots=True)
@@ -57,7 +60,7 @@ class Table:
     def add(self, row: dict[str, Any]) -> None:
         """One row more."""
         self._waiting.append(row)
-        self._bytes += len(row["image"] or b"")
+        self._bytes += len(row["image"] or b"") + len(row.get("mask") or b"")
         self.rows += 1
         if self._bytes >= _PART_BYTES or len(self._waiting) >= _PART_ROWS:
             self.flush()
@@ -91,23 +94,21 @@ class Prepared:
         return len(self.wrong) + sum(table.rows for table in self.tables)
 
 
-async def prepare(
-    lines: Iterable[Line | Wrong], folder: Folder, home: str, bytes_of: BytesOfUrl, most: int
-) -> Prepared:
+async def prepare(lines: Iterable[Line | Wrong], folder: Folder, home: str, pictures: Pictures, most: int) -> Prepared:
     """Write the tables of a batch's runs under `home`/runs/.
 
     Args:
         lines: of the input.
         folder: of all owners.
         home: of the batch.
-        bytes_of: reads pictures.
+        pictures: reads them.
         most: runs: lines with yet other settings are wrong.
     """
     found = Prepared()
     tables: dict[Settings, Table] = {}
     rest = iter(lines)
     while some := list(islice(rest, _AT_A_TIME)):
-        for one in await asyncio.gather(*(_row(line, bytes_of) for line in some)):
+        for one in await asyncio.gather(*(_row(line, pictures) for line in some)):
             if isinstance(one, Wrong):
                 found.wrong.append(one)
                 continue
@@ -125,17 +126,27 @@ async def prepare(
     return found
 
 
-async def _row(line: Line | Wrong, bytes_of: BytesOfUrl) -> Wrong | tuple[Line, dict[str, Any]]:
+async def _row(line: Line | Wrong, pictures: Pictures) -> Wrong | tuple[Line, dict[str, Any]]:
     if isinstance(line, Wrong):
         return line
-    row: dict[str, Any] = {"custom_id": line.custom_id, "image": None}
-    if not line.url:
-        return line, {**row, "prompt": line.text, "seed": line.seed}
+    row: dict[str, Any] = {"custom_id": line.custom_id, "seed": line.seed, "image": None}
+    row |= {"prompt": line.text, "question": line.text, "stops": json.dumps(line.stops), "box": line.box}
     try:
-        row["image"] = await bytes_of(line.url, "image_url")
+        if line.url:
+            row["image"] = await pictures.bytes_of_url(line.url, "image_url")
+        if line.mask:
+            mask = await pictures.mask_from_bytes(await pictures.bytes_of_url(line.mask, "mask"), "mask")
+            row["mask"] = await asyncio.to_thread(_as_png, mask)
     except ApiError as error:
         return Wrong(line.custom_id, error)
-    return line, {**row, "question": line.text, "stops": json.dumps(line.stops)}
+    return line, row
+
+
+def _as_png(mask: Pixels) -> bytes:
+    """White where to draw, which is what a run understands."""
+    file = io.BytesIO()
+    Image.fromarray(mask).save(file, "PNG", compress_level=1)
+    return file.getvalue()
 
 
 __all__ = ["Prepared", "Table", "prepare"]

@@ -1,7 +1,7 @@
 """The process that works on one batch: `python -m uniface_ray.serve.batch_work FOLDER STORAGE OWNER BATCH ATTEMPT`.
 
-It checks the lines, runs `uniface vqa` or `uniface generate` over them, and writes the output. Killed at any moment, it
-leaves what another one goes on from: the tables of its source are written anew, and our pipeline's runs resume.
+It checks the lines, runs our own commands over them, and writes the output. Killed at any moment, it leaves what
+another one goes on from: the tables of its source are written anew, and our pipeline's runs resume.
 """
 
 import asyncio
@@ -14,7 +14,6 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from functools import partial
 from itertools import chain, count
 from typing import Any
 
@@ -27,8 +26,7 @@ from uniface_ray.serve.batch_lines import Endpoint, Line, MalformedError, Offer,
 from uniface_ray.serve.batch_output import error_lines, in_pieces, output_lines, undone_ids, undone_line, wrong_line
 from uniface_ray.serve.batch_source import Prepared, prepare
 from uniface_ray.serve.errors import ApiError
-from uniface_ray.serve.fetch import fetcher_of
-from uniface_ray.serve.pictures import bytes_of_url
+from uniface_ray.serve.pictures import pictures_of
 from uniface_ray.serve.store import Store
 
 _LOG = logging.getLogger(__name__)
@@ -99,14 +97,12 @@ class Work:
 
     async def _prepare(self) -> Prepared:
         self._store.get(self._input)
-        fetcher = fetcher_of(self._config)
-        bytes_of = partial(bytes_of_url, max_bytes=self._config.decode.max_bytes, fetcher=fetcher)
+        pictures = pictures_of(self._config)
         try:
             files, batch = self._config.files, self._batch
-            return await prepare(self._lines(), batch.folder, batch.home, bytes_of, files.batch_settings)
+            return await prepare(self._lines(), batch.folder, batch.home, pictures, files.batch_settings)
         finally:
-            if fetcher:
-                await fetcher.close()
+            await pictures.close()
 
     def _lines(self) -> Iterator[Line | Wrong]:
         most = self._config.guard.max_body_bytes

@@ -2,16 +2,19 @@
 
 import logging
 import os
+import re
 import signal
 import socket
 import time
 from collections.abc import Sequence
 from types import FrameType
+from urllib.parse import urlsplit
 
 from uniface_ray.cluster import Cluster, connect, joins_cluster
 from uniface_ray.core.errors import UniFaceError, UserError
 from uniface_ray.core.interrupts import InterruptedRunError, interrupts
 from uniface_ray.core.serve_config import ServeConfig
+from uniface_ray.core.storage import Folder
 from uniface_ray.engine.device import local_gpus, resolve_device
 from uniface_ray.serve.catalogue import Entry, catalogue
 from uniface_ray.serve.keys import MAKE_KEY, check_open, with_environment
@@ -19,6 +22,7 @@ from uniface_ray.serve.keys import MAKE_KEY, check_open, with_environment
 _APP = "uniface"
 _LEAST_CPUS = 4
 _LOOK_S = 0.2
+_KNOCK_S = 10.0
 _SERVE_SETTINGS = {
     # A proxy that takes longer to start, on a busy machine, would be killed in the middle of it, and the server too.
     "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
@@ -48,6 +52,7 @@ def serve(config: ServeConfig) -> int:
     config = config.model_copy(update={"guard": with_environment(config.guard, os.environ)})
     check_open(config.guard, config.serve.host)
     entries = catalogue(config)
+    _check_files(config)
     cpus = _local_cpus(config, len(entries))
     if not joins_cluster(config.cluster):
         _check_port(config.serve.host, config.serve.port)
@@ -114,7 +119,32 @@ def _serve(config: ServeConfig, entries: Sequence[Entry], cluster: Cluster) -> N
         ray.serve.start(http_options=http)
         ray.serve.run(build_application(config, entries, device, threads), name=_APP)
     except (RuntimeError, TimeoutError, RayError) as error:
-        raise UniFaceError(f"the server did not start: {error}") from error
+        raise did_not_start(error, _messages()) from error
+
+
+def _messages() -> list[str]:
+    """What Serve has to say about deployments that are not as they should be."""
+    import ray.serve
+
+    found = ray.serve.status().applications.get(_APP)
+    return [one.message for one in found.deployments.values() if one.status != "HEALTHY"] if found else []
+
+
+def did_not_start(error: Exception, messages: Sequence[str]) -> UniFaceError:
+    """What the user is told: the first cause that a deployment names, without the traceback around it.
+
+    Args:
+        error: of Serve, which names deployments only.
+        messages: of the deployments; each ends in the error of a replica, as Python prints it.
+    """
+    for message in messages:
+        *_, last = re.split(r"^(?=[\w.]+(?:Error|Exception): )", message.strip(), flags=re.MULTILINE)
+        kind, _, what = last.partition(": ")
+        if kind.endswith(UserError.__name__):
+            return UserError(what)
+        if last:
+            return UniFaceError(f"the server did not start: {last}")
+    return UniFaceError(f"the server did not start: {error}")
 
 
 def _reload(entries: Sequence[Entry]) -> None:
@@ -137,12 +167,32 @@ def _end(cluster: Cluster) -> None:
     left = sum(ray.serve.get_deployment_handle("door", _APP).broadcast("drain").results())
     if left:
         print(f"{left} requests did not end in time", flush=True)
-    if cluster.local:
-        ray.serve.shutdown()
-    else:
+    if not cluster.local:  # a Ray of our own ends whole, and says nothing about its actors
         ray.serve.delete(_APP)
     if cluster.ours:
         ray.shutdown()
+
+
+def _check_files(config: ServeConfig) -> None:
+    """Prove that files can be kept, and that somebody takes batches.
+
+    Raises:
+        UserError: they cannot, or nobody does.
+    """
+    files = config.files
+    if files.path is None:
+        return
+    Folder(files.path, config.storage).make_writable("files.path")
+    if files.jobs is not None:
+        address = urlsplit(files.jobs)
+        try:
+            port = address.port or (443 if address.scheme == "https" else 80)
+            socket.create_connection((address.hostname or "", port), _KNOCK_S).close()
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"files.jobs is {files.jobs!r}, where no Ray cluster's job API answers ({error}): correct the address, "
+                "such as http://head:8265, or leave it out to run batches beside the server"
+            ) from error
 
 
 def _check_port(host: str, port: int) -> None:
@@ -174,4 +224,4 @@ def _local_cpus(config: ServeConfig, models: int) -> int:
     return given or max(_LEAST_CPUS, os.cpu_count() or 1, most)
 
 
-__all__ = ["run"]
+__all__ = ["did_not_start", "run"]

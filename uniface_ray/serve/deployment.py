@@ -31,6 +31,7 @@ from uniface_ray.serve.shared_limits import shared_gate
 
 if TYPE_CHECKING:  # a door starts in a third of the time without what only models need
     from uniface_ray.serve.catalogue import Entry
+    from uniface_ray.serve.loop import EngineLoop
 
 # A door refuses by its own rules, told in OpenAI's shape; Serve's own limit lies far beyond.
 _DOOR_REQUESTS = 4096
@@ -43,10 +44,14 @@ class ModelReplica:
     """A replica of one model (see `replica.Replica`)."""
 
     def __init__(self, config: ServeConfig, model: ModelConfig, device: str, dtype: str, threads: int | None) -> None:
+        from uniface_ray.serve.catalogue import build_loop
         from uniface_ray.serve.replica import Replica
 
-        # Requests of an engine that has failed are asked again elsewhere as soon as this process is gone.
-        self._replica = Replica(config, model, device, dtype, threads, broken=lambda: os._exit(1))
+        def make(one: ModelConfig) -> "EngineLoop":
+            # Requests of an engine that has failed are asked again elsewhere as soon as this process is gone.
+            return build_loop(config, one, device, dtype, threads, broken=lambda: os._exit(1))
+
+        self._replica = Replica(config, model, make)
 
     async def answer(self, request: Request) -> News:
         """The outcome."""

@@ -9,11 +9,9 @@ from fastapi import FastAPI
 from uniface_ray.core.serve_config import ServeConfig
 from uniface_ray.serve.access import Access, print_line
 from uniface_ray.serve.batches import tend
-from uniface_ray.serve.decoding import Decoders
-from uniface_ray.serve.fetch import fetcher_of
 from uniface_ray.serve.limits import Gate, Rule
 from uniface_ray.serve.metrics import Metrics
-from uniface_ray.serve.pictures import Pictures
+from uniface_ray.serve.pictures import pictures_of
 
 # Of an upload's form, beside the file.
 _FORM_BYTES = 65536
@@ -33,10 +31,8 @@ def guard(app: FastAPI, config: ServeConfig, gate: Gate | None, metrics: Metrics
         gate: that counts for all replicas; None where there is but this one.
         metrics: what is counted.
     """
-    decode, settings = config.decode, config.guard
-    app.state.fetcher = fetcher_of(config)
-    app.state.decoders = Decoders(settings.decoders, decode.max_pixels, decode.timeout_s)
-    app.state.pictures = Pictures(app.state.decoders, decode.max_bytes, app.state.fetcher)
+    settings = config.guard
+    app.state.pictures = pictures_of(config)
     app.add_middleware(
         Access,
         settings=settings,
@@ -53,9 +49,7 @@ async def closing(app: FastAPI) -> AsyncIterator[None]:
     yield
     if tending:
         tending.cancel()
-    app.state.decoders.close()
-    if app.state.fetcher:
-        await app.state.fetcher.close()
+    await app.state.pictures.close()
 
 
 __all__ = ["closing", "guard", "rule_of"]

@@ -10,40 +10,17 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from fastapi import APIRouter, Request
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
-from pydantic import ValidationError
-from starlette.datastructures import FormData, UploadFile
 
-from uniface_ray.core.records import Pixels, Reject, RejectError, seed_of
+from uniface_ray.core.records import Reject, seed_of
 from uniface_ray.core.task_config import DrawingConfig
 from uniface_ray.engine.protocol import Draw, Drawing
+from uniface_ray.serve.edits import EDIT_BODIES, edit_of, region_of
 from uniface_ray.serve.errors import ApiError, rejected
-from uniface_ray.serve.images_schema import EditRequest, ImagesRequest
+from uniface_ray.serve.images_schema import ImagesRequest
 from uniface_ray.serve.models import Served
-from uniface_ray.serve.pictures import Pictures, fitted
 from uniface_ray.serve.streams import events, together, while_connected
 from uniface_ray.tasks.drawing import draw, drawn_values
-from uniface_ray.tasks.regions import boxed, fit_region
-
-_FORM = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["image", "prompt"],
-                    "properties": {
-                        "image": {"type": "string", "format": "binary"},
-                        "mask": {"type": "string", "format": "binary"},
-                        **EditRequest.model_json_schema()["properties"],
-                    },
-                }
-            }
-        },
-    }
-}
 
 
 def images_router() -> APIRouter:
@@ -54,13 +31,12 @@ def images_router() -> APIRouter:
     async def generate(body: ImagesRequest, request: Request) -> Response | dict[str, Any]:
         return await _answer(request, _drawings(body, request, "image_generation"), bool(body.stream))
 
-    @router.post("/v1/images/edits", response_model=None, openapi_extra=_FORM)
+    @router.post("/v1/images/edits", response_model=None, openapi_extra=EDIT_BODIES)
     async def edit(request: Request) -> Response | dict[str, Any]:
-        async with request.form(max_files=4) as form:
-            body = _edit_request(form)
-            drawings = _drawings(body, request, "image_edit")
-            pixels, mask = await _region(form, body, request.app.state.pictures, drawings.model.image_size)
-        drawings.asks = [replace(one, pixels=pixels, mask=mask) for one in drawings.asks]
+        body, image, mask = await edit_of(request)
+        drawings = _drawings(body, request, "image_edit")
+        pixels, region = await region_of(image, mask, body.box, request.app.state.pictures, drawings.model.image_size)
+        drawings.asks = [replace(one, pixels=pixels, mask=region) for one in drawings.asks]
         return await _answer(request, drawings, bool(body.stream))
 
     return router
@@ -168,45 +144,6 @@ def _drawings(body: ImagesRequest, request: Request, kind: Literal["image_genera
         for number in range(body.n or 1)
     ]
     return _Drawings(model, name, asks, settings, kind)
-
-
-def _edit_request(form: FormData) -> EditRequest:
-    """The fields of a form that are no files.
-
-    Raises:
-        RequestValidationError: as of a JSON body.
-    """
-    values = {name: value for name, value in form.items() if isinstance(value, str)}
-    try:
-        return EditRequest.model_validate(values)
-    except ValidationError as error:
-        raise RequestValidationError([{**one, "loc": ("body", *one["loc"])} for one in error.errors()]) from error
-
-
-async def _region(form: FormData, body: EditRequest, pictures: Pictures, size: int) -> tuple[Pixels, Pixels]:
-    """The picture (3, size, size) and what of it to draw anew (size, size), uint8.
-
-    Raises:
-        ApiError: no picture or no region, or one that cannot be read.
-    """
-    images = [one for name in ("image", "image[]") for one in form.getlist(name)]
-    if len(images) != 1 or not isinstance(images[0], UploadFile):
-        what = f"image: give one file, and there are {len([one for one in images if isinstance(one, UploadFile)])}"
-        raise ApiError(400, what, param="image", code="invalid_image")
-    masks = [one for one in form.getlist("mask") if isinstance(one, UploadFile)]
-    if len(masks) + (body.box is not None) != 1:
-        what = "mask: say where to draw: a file, transparent or white there, or box=[left,top,right,bottom]"
-        raise ApiError(400, what, param="mask", code="mask_required")
-    picture = await pictures.from_bytes(await images[0].read(), "image")
-    shape = picture.shape[:2]
-    try:
-        if body.box is not None:
-            mask = boxed(body.box, shape)
-        else:
-            mask = await pictures.mask_from_bytes(await masks[0].read(), "mask")
-        return await fitted(picture, size), await asyncio.to_thread(fit_region, mask, shape, size)
-    except RejectError as error:
-        raise rejected(error.at("ask"), "box" if body.box else "mask") from error
 
 
 __all__ = ["images_router"]

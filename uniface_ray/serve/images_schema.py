@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from uniface_ray.core.task_config import Box, DrawingConfig, Schedule
+from uniface_ray.serve.errors import ApiError
 
 _WITHOUT_EFFECT = (
     "effort",
@@ -90,4 +91,39 @@ class EditRequest(ImagesRequest):
     box: Annotated[Box | None, BeforeValidator(_numbers)] = None
 
 
-__all__ = ["EditRequest", "ImagesRequest"]
+class ImageRef(BaseModel):
+    """Where a picture is: a data: URL, or an https:// address where the server fetches such."""
+
+    model_config = ConfigDict(extra="forbid")
+    image_url: str
+
+
+class EditBody(EditRequest):
+    """The same as JSON, which a line of a batch is too.
+
+    Attributes:
+        images: the one to edit.
+        mask: of its size, transparent, or white, where to draw; or `box` says so.
+    """
+
+    images: Annotated[list[ImageRef], Field(min_length=1, max_length=1)]
+    mask: ImageRef | None = None
+
+    @model_validator(mode="after")
+    def _one_region(self) -> "EditBody":
+        check_region(int(self.mask is not None), self.box)
+        return self
+
+
+def check_region(masks: int, box: Box | None) -> None:
+    """Look whether a request with so many masks says where to draw.
+
+    Raises:
+        ApiError: it does not, or more than once.
+    """
+    if masks + (box is not None) != 1:
+        what = "mask: say where to draw: a picture, transparent or white there, or box=[left,top,right,bottom]"
+        raise ApiError(400, what, param="mask", code="mask_required")
+
+
+__all__ = ["EditBody", "EditRequest", "ImageRef", "ImagesRequest", "check_region"]

@@ -14,6 +14,7 @@ from typing import Any
 
 _LOG = logging.getLogger(__name__)
 _PATIENCE_S = 0.5  # with the actor
+_START_S = 20.0  # with one that may not have started yet
 _CALM_S = 5.0  # before it is asked again
 # Keys that nobody has used for so long are forgotten: their buckets are full again.
 _FORGET_S = 120.0
@@ -126,16 +127,19 @@ class Gate:
         self._enter, self._leave = enter, leave
         self._own = Limits()
         self._alone_until_s = 0.0
+        self._patience_s = _START_S
 
     async def enter(self, name: str) -> tuple[Turn, Callable[[], None]]:
         """A request comes: its turn, and what to call when it has ended."""
         if self._enter and time.monotonic() >= self._alone_until_s:
             try:
-                turn = await asyncio.wait_for(self._enter(name, self.rule), _PATIENCE_S)
+                turn = await asyncio.wait_for(self._enter(name, self.rule), self._patience_s)
                 return turn, self._leaver(turn, name, self._leave)
             except Exception as error:
                 self._alone_until_s = time.monotonic() + _CALM_S
                 _LOG.warning("the counter of all replicas does not answer (%r): this one counts for itself", error)
+            finally:
+                self._patience_s = _PATIENCE_S
         turn = self._own.enter(name, self.rule)
         return turn, self._leaver(turn, name, self._own.leave)
 

@@ -5,10 +5,11 @@ import base64
 import binascii
 
 from uniface_ray.core.records import Pixels, RejectError, RejectKind
+from uniface_ray.core.serve_config import ServeConfig
 from uniface_ray.data.pixels import fit_square
 from uniface_ray.serve.decoding import Decoders, Want
 from uniface_ray.serve.errors import ApiError
-from uniface_ray.serve.fetch import Fetcher
+from uniface_ray.serve.fetch import Fetcher, fetcher_of
 
 
 class Pictures:
@@ -25,13 +26,32 @@ class Pictures:
         self._max_bytes = max_bytes
         self._fetcher = fetcher
 
+    async def close(self) -> None:
+        """End the processes and connections."""
+        await asyncio.to_thread(self._decoders.close)
+        if self._fetcher:
+            await self._fetcher.close()
+
     async def from_url(self, url: str, param: str) -> Pixels:
         """uint8 (H, W, 3) RGB of a data: URL, or of an https:// one where those are allowed.
 
         Raises:
             ApiError: about the request's field `param`.
         """
-        return await self.from_bytes(await bytes_of_url(url, param, self._max_bytes, self._fetcher), param)
+        return await self.from_bytes(await self.bytes_of_url(url, param), param)
+
+    async def bytes_of_url(self, url: str, param: str) -> bytes:
+        """The encoded picture of a data: URL, or of an https:// one where those are allowed.
+
+        Raises:
+            ApiError: about the request's field `param`.
+        """
+        if url[:5].lower() == "data:":
+            return await asyncio.to_thread(_inline, url, self._max_bytes, param)
+        if self._fetcher and url[:6].lower() == "https:":
+            return await self._fetcher.get(url, param)
+        allowed = "a data: URL, or an https:// address" if self._fetcher else "a data: URL"
+        raise ApiError(400, f"{param}: give {allowed}, not {url!r:.60}", param=param, code="invalid_image_url")
 
     async def from_bytes(self, data: bytes, param: str) -> Pixels:
         """uint8 (H, W, 3) RGB of an encoded picture.
@@ -58,24 +78,11 @@ class Pictures:
             raise ApiError(status, error.message, param=param, code=str(error.kind)) from error
 
 
-async def bytes_of_url(url: str, param: str, max_bytes: int, fetcher: Fetcher | None) -> bytes:
-    """The encoded picture that a URL holds or names.
-
-    Args:
-        url: as the client gave it.
-        param: the request's field that holds it.
-        max_bytes: of the picture.
-        fetcher: of https:// addresses; None where they are not allowed.
-
-    Raises:
-        ApiError: about that field.
-    """
-    if url[:5].lower() == "data:":
-        return await asyncio.to_thread(_inline, url, max_bytes, param)
-    if fetcher and url[:6].lower() == "https:":
-        return await fetcher.get(url, param)
-    allowed = "a data: URL, or an https:// address" if fetcher else "a data: URL"
-    raise ApiError(400, f"{param}: give {allowed}, not {url!r:.60}", param=param, code="invalid_image_url")
+def pictures_of(config: ServeConfig) -> Pictures:
+    """Reads pictures as the settings of a server allow."""
+    decode = config.decode
+    decoders = Decoders(config.guard.decoders, decode.max_pixels, decode.timeout_s)
+    return Pictures(decoders, decode.max_bytes, fetcher_of(config))
 
 
 def _inline(url: str, max_bytes: int, param: str) -> bytes:
@@ -101,4 +108,4 @@ async def fitted(picture: Pixels, size: int) -> Pixels:
     return await asyncio.to_thread(fit_square, picture, size)
 
 
-__all__ = ["Pictures", "bytes_of_url", "fitted"]
+__all__ = ["Pictures", "fitted", "pictures_of"]

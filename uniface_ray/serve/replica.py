@@ -8,7 +8,7 @@ from uniface_ray.core.config import ModelConfig
 from uniface_ray.core.errors import UserError
 from uniface_ray.core.serve_config import ServeConfig
 from uniface_ray.engine.protocol import Request
-from uniface_ray.serve.catalogue import build_loop, check
+from uniface_ray.serve.catalogue import check
 from uniface_ray.serve.loop import EngineLoop
 from uniface_ray.serve.models import News
 
@@ -18,31 +18,18 @@ _LOG = logging.getLogger(__name__)
 class Replica:
     """See `models.Served`."""
 
-    def __init__(
-        self,
-        config: ServeConfig,
-        model: ModelConfig,
-        device: str,
-        dtype: str,
-        threads: int | None = None,
-        broken: Callable[[], None] = lambda: None,
-    ) -> None:
+    def __init__(self, config: ServeConfig, model: ModelConfig, make: Callable[[ModelConfig], EngineLoop]) -> None:
         """Load the model.
 
         Args:
             config: of the server.
             model: which one.
-            device: torch device.
-            dtype: of the weights.
-            threads: torch threads of this process; None leaves them alone.
-            broken: called when the engine has failed for good, after all who wait have been told.
+            make: puts a model to work (`catalogue.build_loop`).
         """
         self.model = model
         self.fingerprint = check(config, model).fingerprint
         self._config = config
-        self._make: Callable[[ModelConfig], EngineLoop] = lambda one: build_loop(
-            config, one, device, dtype, threads, broken
-        )
+        self._make = make
         self.loop = self._make(model)
         self.image_size = self.loop.image_size
         self._reloading = asyncio.Lock()

@@ -5,9 +5,10 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
+from uniface_ray.core.config import SourceConfig
 from uniface_ray.core.errors import UserError
 from uniface_ray.core.records import Pixels, RejectError, RejectKind, Row
-from uniface_ray.data.wanted import Field, Wanted
+from uniface_ray.data.wanted import Field, FieldKind, Wanted
 from uniface_ray.engine.protocol import Request
 
 Values = dict[str, Any]
@@ -84,3 +85,8 @@ def settled(field: Field, example: str) -> Field:
             f"{field.given!r:.80} for all rows: leave one of the two out"
         )
     return field
+
+
+def seed_field(source: SourceConfig) -> tuple[Field, ...]:
+    """The field `seed` of rows that bring their own; none where the source has no column of them."""
+    return (Field("seed", FieldKind.SEED, source.seed_column, "source.seed_column"),) if source.seed_column else ()

@@ -23,7 +23,9 @@ class Caption(Task):
         self.config = config
 
     def work(self, row: Row, seed: int) -> Conversation:
-        (answer,) = yield [Ask(pixels_of(row), self.config.question, self.config.max_new_tokens, seed)]
+        config = self.config
+        request = Ask(pixels_of(row), config.question, config.max_new_tokens, seed, config.temperature, config.top_p)
+        (answer,) = yield [request]
         return [{"caption": answer.text}]
 
     def details(self, values: Values) -> str:

@@ -7,7 +7,7 @@ from uniface_ray.core.errors import UserError
 from uniface_ray.core.records import RejectError, RejectKind, Row
 from uniface_ray.core.task_config import EditConfig
 from uniface_ray.data.wanted import Field, FieldKind, Wanted
-from uniface_ray.tasks.base import Conversation, Task, Values, pixels_of, settled
+from uniface_ray.tasks.base import Conversation, Task, Values, pixels_of, seed_field, settled
 from uniface_ray.tasks.drawing import draw, drawing_columns, drawn_values
 
 
@@ -32,11 +32,12 @@ class Edit(Task):
             Field("prompt", FieldKind.TEXT, source.prompt_column, "source.prompt_column", config.prompt),
             "'task.prompt=a smiling woman'",
         )
-        self.wanted = Wanted(fields=(prompt, _region(config, source)))
+        self.wanted = Wanted(fields=(prompt, _region(config, source), *seed_field(source)))
 
     def work(self, row: Row, seed: int) -> Conversation:
         if row.mask is None:
             raise RejectError(RejectKind.BAD_REQUEST, "the row has no mask")
+        seed = row.fields.get("seed", seed)
         request = draw(self.config, row.fields["prompt"], seed, pixels_of(row), row.mask)
         (drawing,) = yield [request]
         return [drawn_values(self.config, self.model, request, drawing, row.ref.row_id, 0)]

@@ -8,7 +8,7 @@ from uniface_ray.core.records import Row, seed_of
 from uniface_ray.core.task_config import GenerateConfig
 from uniface_ray.data.wanted import Field, FieldKind, Wanted
 from uniface_ray.engine.protocol import Score
-from uniface_ray.tasks.base import Conversation, Task, Values
+from uniface_ray.tasks.base import Conversation, Task, Values, seed_field
 from uniface_ray.tasks.drawing import draw, drawing_columns, drawn_values
 
 _OF_TRIES = [("score", pa.float32()), ("scores", pa.list_(pa.float32())), ("seeds", pa.list_(pa.int64()))]
@@ -37,8 +37,7 @@ class Generate(Task):
         self.images_out = config.images_per_prompt * config.best_of
         self.files = config.files
         prompt = Field("prompt", FieldKind.TEXT, source.prompt_column, "source.prompt_column")
-        seed = Field("seed", FieldKind.SEED, source.seed_column, "source.seed_column")
-        self.wanted = Wanted(image=False, fields=(prompt, seed) if source.seed_column else (prompt,))
+        self.wanted = Wanted(image=False, fields=(prompt, *seed_field(source)))
         tries = _OF_TRIES if config.best_of > 1 else []
         self.columns = pa.schema([*drawing_columns(config), ("index", pa.int32()), *tries])
 

@@ -10,7 +10,7 @@ from uniface_ray.core.records import RejectError, RejectKind, Row
 from uniface_ray.core.task_config import VqaConfig
 from uniface_ray.data.wanted import Field, FieldKind, Wanted
 from uniface_ray.engine.protocol import Ask, Text
-from uniface_ray.tasks.base import Conversation, Task, Values, pixels_of, settled
+from uniface_ray.tasks.base import Conversation, Task, Values, pixels_of, seed_field, settled
 
 
 class Vqa(Task):
@@ -33,16 +33,17 @@ class Vqa(Task):
             Field("question", FieldKind.TEXTS, source.question_column, "source.question_column", given or None),
             "'task.question=Is she smiling?' or 'task.questions=[Is she smiling?,How old is she?]'",
         )
-        self.wanted = Wanted(fields=(question,))
+        self.wanted = Wanted(fields=(question, *seed_field(source)))
 
     def work(self, row: Row, seed: int) -> Conversation:
         pixels, questions = pixels_of(row), row.fields["question"]
-        config = self.config
+        config, seed = self.config, row.fields.get("seed", seed)
         form: dict[str, Any] = {"choices": config.choices, "json_schema": config.json_schema}
-        answers = yield [Ask(pixels, question, config.max_new_tokens, seed, **form) for question in questions]
+        how = (config.max_new_tokens, seed, config.temperature, config.top_p)
+        answers = yield [Ask(pixels, question, *how, **form) for question in questions]
         for answer in answers:
             _check_form(answer, config)
-        return [{"question": q, "answer": a.text} for q, a in zip(questions, answers, strict=True)]
+        return [{"question": q, "answer": a.text, "seed": seed} for q, a in zip(questions, answers, strict=True)]
 
     def details(self, values: Values) -> str:
         return str(values["question"])

@@ -1,57 +1,19 @@
-// The playground: the API of this very server, asked with fetch. Nothing is stored, and nothing comes from elsewhere.
+// The playground: pictures and words go to the server's API, and what comes back is shown. Nothing is stored.
 
-const SIDE = 512;              // of the square that is painted on and sent, in pixels
+import { events, headers } from "./api.js";
+import { canvasOf, fileOf, painter } from "./painter.js";
+
 const LARGE = 4 * 2 ** 20;     // a larger file is scaled down before it is sent
 const LONGEST = 1536;          // to this side
 const $ = (selector, inside = document) => inside.querySelector(selector);
 const $$ = (selector, inside = document) => [...inside.querySelectorAll(selector)];
 
-/* ---- Talking to the server ---- */
+/* ---- Work ---- */
 
 let work = null;               // what is under way, so that it can be stopped
 
 const say = (text) => { $("#status").textContent = text; };
 const complain = (text) => { $("#error").textContent = text; };
-
-function headers() {
-  const key = $("#key").value.trim();
-  return key ? { Authorization: `Bearer ${key}` } : {};
-}
-
-async function errorOf(response) {
-  let message = `the server answers ${response.status}`;
-  try { message = (await response.json()).error.message; } catch { /* no JSON: the status must do */ }
-  if (response.status === 401) $("#key").focus();
-  const wait = response.headers.get("Retry-After");
-  return new Error(wait ? `${message} (in ${wait} s)` : message);
-}
-
-// The events of a stream, each as an object.
-async function* events(path, body) {
-  const json = !(body instanceof FormData);
-  const response = await fetch(path, {
-    method: "POST",
-    headers: json ? { ...headers(), "Content-Type": "application/json" } : headers(),
-    body: json ? JSON.stringify(body) : body,
-    signal: work.signal,
-  });
-  if (!response.ok) throw await errorOf(response);
-  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
-  let rest = "";
-  for (;;) {
-    const { done, value } = await reader.read();
-    if (done) return;
-    const parts = (rest + value).split("\n\n");
-    rest = parts.pop();
-    for (const part of parts) {
-      const data = part.split("\n").filter((line) => line.startsWith("data: ")).map((line) => line.slice(6)).join("\n");
-      if (!data || data === "[DONE]") continue;
-      const event = JSON.parse(data);
-      if (event.error) throw new Error(event.error.message);
-      yield event;
-    }
-  }
-}
 
 // Do what a form asks for, with its buttons as they should be meanwhile.
 async function during(form, what, task) {
@@ -90,13 +52,6 @@ const model = () => ($("#model").value ? { model: $("#model").value } : {});
 
 const pictures = { ask: null, edit: null };
 const loaded = (blob) => createImageBitmap(blob);
-
-function canvasOf(width, height) {
-  const canvas = document.createElement("canvas");
-  Object.assign(canvas, { width, height });
-  return canvas;
-}
-const fileOf = (canvas, type = "image/png") => new Promise((done) => canvas.toBlob(done, type, 0.92));
 
 async function small(blob) {
   if (blob.size <= LARGE) return blob;
@@ -168,74 +123,6 @@ document.addEventListener("paste", (event) => {
 
 /* ---- Painting ---- */
 
-const painter = {
-  canvas: $("#paint"),
-  picture: canvasOf(SIDE, SIDE),
-  mask: canvasOf(SIDE, SIDE),  // painted where it is not transparent
-  last: null,
-  begin(image) {
-    const side = Math.min(image.width, image.height);  // the model sees the middle
-    const [x, y] = [(image.width - side) / 2, (image.height - side) / 2];
-    this.picture.getContext("2d").drawImage(image, x, y, side, side, 0, 0, SIDE, SIDE);
-    this.canvas.hidden = false;
-    this.clear();
-  },
-  clear() {
-    this.mask.getContext("2d").clearRect(0, 0, SIDE, SIDE);
-    this.show();
-  },
-  show() {
-    const context = this.canvas.getContext("2d");
-    context.drawImage(this.picture, 0, 0);
-    context.globalAlpha = 0.55;
-    context.drawImage(this.mask, 0, 0);
-    context.globalAlpha = 1;
-  },
-  ink() {
-    const context = this.mask.getContext("2d");
-    const colour = getComputedStyle(document.documentElement).getPropertyValue("--paint");
-    Object.assign(context, { fillStyle: colour, strokeStyle: colour, lineCap: "round", lineWidth: Number($("#brush").value) });
-    return context;
-  },
-  stroke(event) {
-    const area = this.canvas.getBoundingClientRect();
-    const scale = SIDE / area.width;
-    const here = [(event.clientX - area.left) * scale, (event.clientY - area.top) * scale];
-    const context = this.ink();
-    context.beginPath();
-    context.moveTo(...(this.last ?? here));
-    context.lineTo(...here);
-    context.stroke();
-    this.last = here;
-    this.show();
-  },
-  box(left, top, right, bottom) {
-    const [x, y, width, height] = [left, top, right - left, bottom - top].map((part) => (part * SIDE) / 100);
-    this.ink().fillRect(x, y, width, height);
-    this.show();
-  },
-  // White where to draw, on black; null where nothing is painted.
-  async file() {
-    const pixels = this.mask.getContext("2d").getImageData(0, 0, SIDE, SIDE);
-    let any = false;
-    for (let at = 0; at < pixels.data.length; at += 4) {
-      const painted = pixels.data[at + 3] > 127;
-      any ||= painted;
-      pixels.data.fill(painted ? 255 : 0, at, at + 3);
-      pixels.data[at + 3] = 255;
-    }
-    const canvas = canvasOf(SIDE, SIDE);
-    canvas.getContext("2d").putImageData(pixels, 0, 0);
-    return any ? fileOf(canvas) : null;
-  },
-};
-
-painter.canvas.addEventListener("pointerdown", (event) => {
-  painter.canvas.setPointerCapture(event.pointerId);
-  painter.last = null;
-  painter.stroke(event);
-});
-painter.canvas.addEventListener("pointermove", (event) => { if (event.buttons) painter.stroke(event); });
 $("#clear").addEventListener("click", () => { painter.clear(); say("The paint is gone"); });
 $("#mark").addEventListener("click", () => {
   const sides = ["left", "top", "right", "bottom"].map((name) => $("#edit-form").elements[name].valueAsNumber);
@@ -262,7 +149,7 @@ $("#ask-form").addEventListener("submit", (event) => {
         { type: "text", text: $("#question").value },
       ];
       const request = { ...model(), messages: [{ role: "user", content }], stream: true, stream_options: { include_usage: true } };
-      for await (const chunk of events("v1/chat/completions", request)) {
+      for await (const chunk of events("v1/chat/completions", request, work.signal)) {
         const text = chunk.choices[0]?.delta.content;
         if (text) { first ??= seconds(); answer.append(text); }
         if (chunk.usage) facts.textContent = `${chunk.usage.completion_tokens} tokens in ${seconds()} s, the first after ${first ?? seconds()} s`;
@@ -296,6 +183,8 @@ async function follow(figure, stream, steps, name) {
   } finally { bar.hidden = true; }
 }
 
+for (const place of $$(".drawing-settings")) place.append($("#drawing-settings").content.cloneNode(true));
+
 function settings(form) {
   const { steps, guidance, seed } = form.elements;
   const given = { steps: steps.valueAsNumber, guidance: guidance.valueAsNumber, partial_images: steps.valueAsNumber, stream: true };
@@ -306,7 +195,7 @@ $("#draw-form").addEventListener("submit", (event) => {
   event.preventDefault();
   const request = { ...model(), ...settings(event.target), prompt: $("#prompt").value };
   during(event.target, "The drawing", () =>
-    follow($("#drawn"), events("v1/images/generations", request), request.steps, `A drawn face: ${request.prompt}`));
+    follow($("#drawn"), events("v1/images/generations", request, work.signal), request.steps, `A drawn face: ${request.prompt}`));
 });
 
 $("#edit-form").addEventListener("submit", async (event) => {
@@ -320,7 +209,7 @@ $("#edit-form").addEventListener("submit", async (event) => {
   body.append("image", await fileOf(painter.picture), "face.png");
   body.append("mask", mask, "mask.png");
   during(event.target, "The edit", () =>
-    follow($("#edited"), events("v1/images/edits", body), given.steps, `The face, changed: ${given.prompt}`));
+    follow($("#edited"), events("v1/images/edits", body, work.signal), given.steps, `The face, changed: ${given.prompt}`));
 });
 
 /* ---- Around them ---- */
