@@ -11,6 +11,7 @@ from uniface_ray.core.errors import UniFaceError
 from uniface_ray.core.records import Reject, RejectKind
 from uniface_ray.engine.protocol import Ask, Draw, Drawing, Likelihood, Request, Result, Score, Text
 from uniface_ray.engine.uniface import UniFaceEngine
+from uniface_ray.model import UniFaceForConditionalGeneration
 
 
 @pytest.fixture
@@ -97,6 +98,16 @@ def test_lower_precision_keeps_the_image_codes_and_the_rotary_angles(folder: Pat
     assert torch.equal(*(model.encode_images(pixels) for model in models))
     assert torch.equal(*(model.showo.model.rotary_emb.inv_freq for model in models))
     assert models[1].showo.lm_head.weight.dtype == torch.bfloat16
+
+
+def test_the_image_tokenizer_computes_the_same_in_the_layout_that_suits_a_cpu(folder: Path) -> None:
+    plain = UniFaceForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval()
+    ours = UniFaceEngine(folder).model
+    assert ours.magvit.decoder.conv_in.weight.is_contiguous(memory_format=torch.channels_last)
+    pixels = torch.rand(3, 3, 32, 32) * 2 - 1
+    codes = plain.encode_images(pixels)
+    assert torch.equal(ours.encode_images(pixels), codes)
+    torch.testing.assert_close(ours.decode_images(codes), plain.decode_images(codes), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("batch_size", [1, 20])
