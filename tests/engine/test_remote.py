@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from uniface_ray.core.config import JobConfig, RemoteConfig
+from uniface_ray.core.config import JobConfig
+from uniface_ray.core.engine_config import RemoteConfig
 from uniface_ray.core.errors import StoppedError, UserError
 from uniface_ray.core.records import Reject, RejectKind
 from uniface_ray.engine.build import check_engine

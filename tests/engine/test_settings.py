@@ -5,11 +5,13 @@ import shutil
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 from safetensors.torch import load as load_file_bytes
 from safetensors.torch import save_file
 
 from tests.tiny import save_random_model
-from uniface_ray.core.config import EngineConfig, ModelConfig, StorageConfig
+from uniface_ray.core.config import ModelConfig, StorageConfig
+from uniface_ray.core.engine_config import EngineConfig
 from uniface_ray.core.errors import UserError
 from uniface_ray.engine.device import resolve_device, resolve_dtype
 from uniface_ray.engine.weights import check_model
@@ -27,6 +29,25 @@ def test_devices(device: str, gpus: int, expected: str) -> None:
 def test_a_device_that_is_not_there_is_named(device: str, gpus: int) -> None:
     with pytest.raises(UserError, match=rf"engine\.device is {device}"):
         resolve_device(EngineConfig(device=device), gpus)
+
+
+def test_cuda_graphs_are_refused_on_a_cpu_only() -> None:
+    with pytest.raises(UserError, match=r"engine\.cuda_graphs is true, but the replicas run on a CPU"):
+        resolve_device(EngineConfig(cuda_graphs=True), gpus=0)
+    assert resolve_device(EngineConfig(cuda_graphs=True), gpus=1) == "cuda"
+
+
+def test_compiling_on_a_cpu_needs_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert resolve_device(EngineConfig(compile=True), gpus=1) == "cuda"
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(UserError, match=r"engine\.compile is true, but there is no C\+\+ compiler no-such-compiler"):
+        resolve_device(EngineConfig(compile=True), gpus=0)
+
+
+@pytest.mark.parametrize("switch", ["compile", "cuda_graphs"])
+def test_switches_of_our_model_are_refused_for_others(switch: str) -> None:
+    with pytest.raises(ValidationError, match=f"{switch} is true, but works on models of kind uniface only"):
+        EngineConfig(kind="transformers", **{switch: True})
 
 
 def test_precision_follows_the_device_unless_said() -> None:

@@ -8,10 +8,10 @@ from pydantic import AfterValidator, Field
 from uniface_ray.core.config import (
     ClusterConfig,
     DecodeConfig,
-    EngineConfig,
     ModelConfig,
     StorageConfig,
 )
+from uniface_ray.core.engine_config import EngineConfig
 from uniface_ray.core.files_config import FilesSettings
 from uniface_ray.core.guard_config import GuardSettings
 from uniface_ray.core.settings import Settings

@@ -7,13 +7,12 @@ from pydantic import Field
 from uniface_ray.core.config import (
     ClusterConfig,
     DecodeConfig,
-    EngineConfig,
-    RemoteConfig,
     ReportConfig,
     RunConfig,
     SinkConfig,
     StorageConfig,
 )
+from uniface_ray.core.engine_config import EngineConfig, RemoteConfig
 from uniface_ray.core.settings import Settings
 
 

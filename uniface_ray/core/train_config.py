@@ -10,9 +10,8 @@ from uniface_ray.core.config import (
     ReportConfig,
     SinkConfig,
     StorageConfig,
-    in_order,
-    replica_range,
 )
+from uniface_ray.core.engine_config import in_order, replica_range
 from uniface_ray.core.settings import Settings
 from uniface_ray.core.stages_config import StagesConfig
 from uniface_ray.core.task_config import Schedule

@@ -2,18 +2,23 @@
 
 import hashlib
 
-from uniface_ray.core.config import JobConfig, RemoteConfig
+from uniface_ray.core.config import JobConfig
+from uniface_ray.core.engine_config import RemoteConfig
 from uniface_ray.core.errors import UserError
 from uniface_ray.core.task_config import VqaConfig
 from uniface_ray.engine.chat_model import HUB, check_chat_model
+from uniface_ray.engine.compiling import Kinds
 from uniface_ray.engine.guided import check_form, grammar_of
 from uniface_ray.engine.huggingface import TransformersEngine
 from uniface_ray.engine.null import NullEngine
-from uniface_ray.engine.protocol import Engine
+from uniface_ray.engine.protocol import Ask, Draw, Engine, Score
 from uniface_ray.engine.remote import RemoteEngine
 from uniface_ray.engine.uniface import UniFaceEngine
 from uniface_ray.engine.weights import CheckedModel, check_model, model_folder
 from uniface_ray.model.configuration import UniFaceConfig
+
+# What tasks ask of the transformer.
+_ASKED: dict[str, Kinds] = {"caption": [Ask], "vqa": [Ask], "generate": [Draw], "edit": [Draw], "score": [Score]}
 
 
 def check_engine(config: JobConfig) -> CheckedModel:
@@ -67,4 +72,12 @@ def build_engine(config: JobConfig, device: str, dtype: str, threads: int | None
     folder = model_folder(config.model, config.storage)
     if config.engine.kind == "null":
         return NullEngine(UniFaceConfig.from_pretrained(folder).magvit_config.image_size)
-    return UniFaceEngine(folder, device, dtype, config.engine.batch_size, threads)
+    return UniFaceEngine(
+        folder,
+        device,
+        dtype,
+        config.engine.batch_size,
+        threads,
+        compiled=_ASKED.get(config.task.name, ()) if config.engine.compile else (),
+        recorded=config.engine.cuda_graphs,
+    )

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from uniface_ray.core.config import RemoteConfig
+from uniface_ray.core.engine_config import RemoteConfig
 from uniface_ray.core.errors import StoppedError, UserError
 from uniface_ray.core.records import Pixels, Reject, RejectKind
 from uniface_ray.engine.protocol import Ask, Drawing, Outcome, Request, Text, run_all

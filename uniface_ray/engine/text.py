@@ -10,6 +10,7 @@ from torch import Tensor
 from uniface_ray.core.records import Pixels
 from uniface_ray.engine.guided import Guide, mask_logits
 from uniface_ray.engine.pictures import read_pictures
+from uniface_ray.engine.recorded import RecordedSteps
 from uniface_ray.engine.sampling import Sampling, choose, uniforms
 from uniface_ray.engine.slots import SlotCache
 from uniface_ray.model import UniFaceForConditionalGeneration
@@ -77,13 +78,21 @@ class TextSequence:
 class TextRunner:
     """Slots of answers over one model. Letters in shapes: B rows, L positions of a prompt, N image tokens."""
 
-    def __init__(self, model: UniFaceForConditionalGeneration, slots: int) -> None:
+    def __init__(self, model: UniFaceForConditionalGeneration, slots: int, recorded: bool = False) -> None:
+        """Make empty slots.
+
+        Args:
+            model: in eval mode.
+            slots: how many.
+            recorded: decode by CUDA graphs (see `recorded`).
+        """
         self.model = model
         self.cache = SlotCache(model.config.backbone_config, slots, model.dtype, model.device)
         # What each slot's prefix shows, also after its answer has left: a question about it need not compute it again.
         self.images: list[bytes | None] = [None] * slots
         self.prefix = model.config.num_image_tokens + 3  # <|mmu|> <|soi|> image <|eoi|>
         self._chosen: list[tuple[Sequence[TextSequence], Tensor]] = []
+        self.recorded = RecordedSteps(self._step, slots, model.device) if recorded else None
 
     @staticmethod
     def order(one: TextSequence) -> int:
@@ -97,7 +106,8 @@ class TextRunner:
             entering: who they are, in the order of `order`.
             first: slot of the first of them; the others follow.
         """
-        self.cache.reserve(self.prefix + max(len(one.prompt) + one.max_new_tokens for one in entering))
+        # One position more than there are, for recorded steps: see there.
+        self.cache.reserve(self.prefix + max(len(one.prompt) + one.max_new_tokens for one in entering) + 1)
         self._place_images(entering, first)
         for length, bucket in groupby(entering, key=lambda one: -(-(len(one.prompt) - 1) // _BUCKET)):
             group = list(bucket)
@@ -119,12 +129,17 @@ class TextRunner:
             lengths: positions of each slot, the new token's with them.
             first: slot.
         """
-        device = self.model.device
-        positions = torch.tensor(lengths, device=device) - 1
-        visible = torch.arange(max(lengths), device=device) <= positions[:, None]
-        window = self.cache.one_more(slice(first, first + len(tokens)), positions, max(lengths))
-        ids = torch.tensor(tokens, device=device)[:, None]
-        return self.model.text_logits(self._hidden(ids, visible[:, None, None], positions[:, None], window)[:, 0])
+        ids, counts = torch.tensor([tokens, lengths], device=self.model.device)
+        if self.recorded and not first:
+            return self.recorded(ids, counts - 1, self.cache.room)
+        return self._step(ids, counts - 1, first, max(lengths))
+
+    def _step(self, ids: Tensor, positions: Tensor, first: int, end: int) -> Tensor:
+        """Text logits (B, V) after `ids` (B,) at `positions` (B,) of the slots from `first` on, all before `end`."""
+        visible = torch.arange(end, device=ids.device) <= positions[:, None]
+        window = self.cache.one_more(slice(first, first + len(ids)), positions, end)
+        hidden = self._hidden(ids[:, None], visible[:, None, None], positions[:, None], window)
+        return self.model.text_logits(hidden[:, 0])
 
     def collect(self) -> None:
         """Give each sequence the token chosen for it: the one time a step waits for the device."""

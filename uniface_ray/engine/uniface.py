@@ -10,6 +10,7 @@ import transformers
 from uniface_ray.core.records import Reject, RejectError, RejectKind
 from uniface_ray.engine.adapters import merge
 from uniface_ray.engine.allocator import keep_freed_memory
+from uniface_ray.engine.compiling import Kinds, compile_transformer, warm_up
 from uniface_ray.engine.encoding import EncodeRunner, EncodeSequence
 from uniface_ray.engine.image import ImageRunner, ImageSequence
 from uniface_ray.engine.lane import Lane
@@ -41,6 +42,8 @@ class UniFaceEngine:
         image_share: float | None = None,
         image_batch: int | None = None,
         adapter: Path | None = None,
+        compiled: Kinds = (),
+        recorded: bool = False,
     ) -> None:
         """Load the model of `folder`.
 
@@ -53,9 +56,12 @@ class UniFaceEngine:
             image_share: of the time, that drawing takes while answers are under way; None lets both go on in each step.
             image_batch: images drawn at a time; None is as many as a step of moderate length allows.
             adapter: folder of a LoRA adapter to merge into the model.
+            compiled: kinds of requests to compile the transformer for, which takes minutes; none leaves it as it is.
+            recorded: answers by CUDA graphs.
 
         Raises:
             UserError: an adapter that does not fit the model.
+            UniFaceError: a model that cannot be compiled here.
         """
         if threads is not None:
             torch.set_num_threads(threads)
@@ -82,13 +88,16 @@ class UniFaceEngine:
         self._turns = Turns(image_share, self.device)
         prefix, image = model.config.num_image_tokens + 3, model.config.num_image_tokens + 2
         together = max(1, _POSITIONS // prefix)
-        self._texts = Lane(TextRunner(model, batch_size), batch_size, together)
+        self._texts = Lane(TextRunner(model, batch_size, recorded), batch_size, together)
         images = min(batch_size, image_batch or max(1, _POSITIONS // image))
         self._images = Lane(ImageRunner(model), images, images)
         self._codes = Lane(DecodeRunner(model), _DECODED, _DECODED)
         scored = min(batch_size, together)
         self._scores = Lane(ScoreRunner(model, scored, *self._translator.yes_no), scored, together)
         self._encoded = Lane(EncodeRunner(model), min(batch_size, together), together)
+        if compiled:
+            compile_transformer(model)
+            warm_up(self, self.image_size, compiled)
 
     @property
     def image_size(self) -> int:

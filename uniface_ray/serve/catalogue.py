@@ -10,7 +10,7 @@ from uniface_ray.core.serve_config import ServeConfig
 from uniface_ray.core.storage import Folder
 from uniface_ray.engine.adapters import check_adapter, is_adapter
 from uniface_ray.engine.null import NullEngine
-from uniface_ray.engine.protocol import Engine
+from uniface_ray.engine.protocol import Ask, Draw, Engine
 from uniface_ray.engine.uniface import UniFaceEngine
 from uniface_ray.engine.weights import CheckedModel, check_model, model_folder
 from uniface_ray.serve.loop import EngineLoop
@@ -81,6 +81,8 @@ def build_engine(config: ServeConfig, model: ModelConfig, device: str, dtype: st
         image_share=config.serve.image_share,
         image_batch=config.serve.image_batch,
         adapter=adapter,
+        compiled=(Ask, Draw) if config.engine.compile else (),
+        recorded=config.engine.cuda_graphs,
     )
 
 

@@ -1,0 +1,97 @@
+"""A compiled transformer and recorded steps: what they answer and draw, and that new sizes are not compiled anew."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from tests.engine.test_text import answers, disagreements, sequences
+from uniface_ray.core.errors import UniFaceError
+from uniface_ray.engine.compiling import compile_transformer, warm_up
+from uniface_ray.engine.lane import Lane
+from uniface_ray.engine.protocol import Ask, Draw, Drawing, Outcome, Request, Score
+from uniface_ray.engine.recorded import RecordedSteps
+from uniface_ray.engine.text import TextRunner
+from uniface_ray.engine.uniface import UniFaceEngine
+from uniface_ray.model import UniFaceForConditionalGeneration
+
+
+@pytest.fixture
+def _forget_graphs() -> Iterator[None]:
+    yield
+    torch.compiler.reset()
+
+
+class Repeated(RecordedSteps):
+    """As on a GPU, but that a step is computed again where a graph would be replayed."""
+
+    def _record(self, rows: int) -> tuple[Callable[[], Any], Tensor]:
+        logits = self._step(rows)
+        return lambda: logits.copy_(self._step(rows)), logits
+
+
+@pytest.mark.parametrize(("slots", "most_entering"), [(1, 1), (6, 2), (64, 64)])
+def test_recorded_steps_give_the_tokens_of_the_plain_loop(
+    model: UniFaceForConditionalGeneration, slots: int, most_entering: int
+) -> None:
+    asked = sequences(model)
+    runner = TextRunner(model, slots)
+    recorded = runner.recorded = Repeated(runner._step, slots, model.device)
+    lane = Lane(runner, slots, most_entering)
+    for one in asked:
+        lane.scheduler.add(one)
+    with torch.inference_mode():
+        while len(lane):
+            assert not any(reject for _, reject in lane.step())
+    assert disagreements(model, asked) == 0
+    assert recorded._graphs.keys() <= {1, 2, 4, 6, 8, 16, 32, 64}
+
+
+def test_recorded_steps_leave_alone_who_runs_beside_them(model: UniFaceForConditionalGeneration) -> None:
+    """Where memory takes three of six rows at a time, the fourth slot is computed beside the first three."""
+    asked = sequences(model)
+    runner = TextRunner(model, 6)
+    runner.recorded = Repeated(runner._step, 6, model.device)
+    lane = Lane(runner, 6, 6)
+    lane._advance.most = 3
+    for one in asked:
+        lane.scheduler.add(one)
+    with torch.inference_mode():
+        while len(lane):
+            assert not any(reject for _, reject in lane.step())
+    assert [one.tokens for one in asked] == answers(model, sequences(model), 6)
+
+
+def test_what_cannot_be_compiled_is_told_before_the_first_request(folder: Path) -> None:
+    engine = UniFaceEngine(folder)
+    engine.model.showo.model.forward = lambda **_: 1 / 0  # as a compiler that fails would
+    with pytest.raises(UniFaceError, match=r"cannot be compiled here: .*; use engine\.compile=false"):
+        warm_up(engine, 32, [Ask])
+
+
+def requests(size: int) -> list[Request]:
+    """Of every kind, of many lengths."""
+    pixels = np.random.default_rng(1).integers(0, 256, (9, 3, size, size), dtype=np.uint8)
+    asks = [Ask(one, "q" * place, 3 + 2 * place, place) for place, one in enumerate(pixels)]
+    draws = [Draw("q" * place, place, 2 + place, place % 3, 1.0, "cosine") for place in range(6)]
+    return [*asks, *draws, *(Score(one, "q") for one in pixels[:5])]
+
+
+def told(outcomes: list[Outcome]) -> list[Any]:
+    """With pixels that can be compared."""
+    return [one.pixels.tolist() if isinstance(one, Drawing) else one for one in outcomes]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_forget_graphs")
+def test_no_size_of_a_batch_is_compiled_anew(folder: Path) -> None:
+    plain = UniFaceEngine(folder, batch_size=6).run(requests(32))
+    engine = UniFaceEngine(folder, batch_size=6)
+    compile_transformer(engine.model, backend="eager")
+    warm_up(engine, 32, (Ask, Draw, Score))
+    with torch._dynamo.config.patch(error_on_recompile=True):
+        assert told(engine.run(requests(32))) == told(plain)
