@@ -3,10 +3,12 @@
 import asyncio
 import base64
 import json
+import os
 import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
 import httpx2
@@ -21,12 +23,14 @@ class Seen:
         first_s: until the first token, of a stream.
         total_s: until its end.
         tokens: of the answer.
+        at: when it ended, on the monotonic clock.
     """
 
     status: int
     first_s: float
     total_s: float
     tokens: int
+    at: float
 
 
 @dataclass(slots=True)
@@ -35,30 +39,45 @@ class Load:
 
     Attributes:
         seen: of each, in the order of their ends.
-        wall_s: from the first start to the last end.
+        start: of the first, on the monotonic clock.
+        asked_until: when no more were begun; what ends later has the server more and more to itself.
+        wall_s: until the last end.
         cpu_s: of this process meanwhile.
     """
 
     seen: list[Seen] = field(default_factory=list)
+    start: float = field(default_factory=time.monotonic)
+    asked_until: float = 0.0
     wall_s: float = 0.0
     cpu_s: float = 0.0
 
+    @property
+    def good(self) -> list[Seen]:
+        """Answers."""
+        return [one for one in self.seen if one.status == 200]
+
+    @property
+    def rate(self) -> float:
+        """Answers a second as long as there was all of the load."""
+        ended = [one.at for one in self.good if one.at <= self.asked_until]
+        return len(ended) / (ended[-1] - self.start) if ended else 0.0
+
     def numbers(self) -> dict[str, Any]:
         """Rates of answers, and percentiles of seconds."""
-        good = [one for one in self.seen if one.status == 200]
+        good = self.good
         refused = [one for one in self.seen if one.status == 429]
         others = len(self.seen) - len(good) - len(refused)
         return {
             "answers": len(good),
-            "answers_per_s": len(good) / self.wall_s,
-            "tokens_per_s": sum(one.tokens for one in good) / self.wall_s,
+            "answers_per_s": self.rate,
+            "tokens_per_s": self.rate * sum(one.tokens for one in good) / max(1, len(good)),
             "latency_s": percentiles([one.total_s for one in good]),
             "first_token_s": percentiles([one.first_s for one in good]),
             "refused_429": len(refused),
             "refused_latency_s": percentiles([one.total_s for one in refused]),
             "other_statuses": others,
-            "wall_s": self.wall_s,
-            "generator_cpu_s": self.cpu_s,
+            "seconds": self.asked_until - self.start,
+            "generator_share_of_cpu": self.cpu_s / (self.wall_s * (os.cpu_count() or 1)),
         }
 
 
@@ -87,7 +106,7 @@ def question(number: int) -> str:
     return ("Please describe this face in detail.", "What is the mood of this person?")[number % 2]
 
 
-def closed(url: str, bodies: Sequence[bytes], clients: int, seconds: float, requests: int = 10**9) -> Load:
+def closed(url: str, bodies: Sequence[bytes], clients: int, seconds: float, least: int = 0) -> Load:
     """Clients that each ask again as soon as they are answered.
 
     Args:
@@ -95,64 +114,68 @@ def closed(url: str, bodies: Sequence[bytes], clients: int, seconds: float, requ
         bodies: taken in turn.
         clients: at a time.
         seconds: after which nobody begins a new request.
-        requests: the most of them.
+        least: of answers, before that.
     """
 
     async def run(client: httpx2.AsyncClient, load: Load) -> None:
-        until, turn = time.monotonic() + seconds, iter(range(requests))
+        turn = count()
 
         async def one_client() -> None:
-            while time.monotonic() < until and (number := next(turn, None)) is not None:
-                load.seen.append(await _send(client, bodies[number % len(bodies)]))
+            while time.monotonic() < load.start + seconds or len(load.seen) < least:
+                load.seen.append(await _send(client, bodies[next(turn) % len(bodies)]))
+            load.asked_until = load.asked_until or time.monotonic()
 
         await asyncio.gather(*(one_client() for _ in range(clients)))
 
     return _timed(url, run)
 
 
-def opened(url: str, bodies: Sequence[bytes], rate: float, seconds: float) -> Load:
-    """Requests that come at a steady rate, whatever becomes of those before."""
+def opened(url: str, bodies: Sequence[bytes], rate: float, seconds: float, at_once: int = 0) -> Load:
+    """Requests that come at a steady rate, whatever becomes of those before; `at_once` of them at the beginning."""
 
     async def run(client: httpx2.AsyncClient, load: Load) -> None:
         async def one(number: int) -> None:
             load.seen.append(await _send(client, bodies[number % len(bodies)]))
 
-        start, tasks = time.monotonic(), []
+        tasks = [asyncio.create_task(one(number)) for number in range(at_once)]
         for number in range(round(rate * seconds)):
-            await asyncio.sleep(max(0.0, start + number / rate - time.monotonic()))
-            tasks.append(asyncio.create_task(one(number)))
+            await asyncio.sleep(max(0.0, load.start + number / rate - time.monotonic()))
+            tasks.append(asyncio.create_task(one(at_once + number)))
+        load.asked_until = time.monotonic()
         await asyncio.gather(*tasks)
 
     return _timed(url, run)
 
 
 def _timed(url: str, run: Callable[[httpx2.AsyncClient, Load], Any]) -> Load:
-    load = Load()
+    load, cpu = Load(), time.process_time()
 
     async def work() -> None:
         limits = httpx2.Limits(max_connections=None, max_keepalive_connections=256)
         async with httpx2.AsyncClient(base_url=url, timeout=300, limits=limits) as client:
             await run(client, load)
 
-    start, cpu = time.monotonic(), time.process_time()
     asyncio.run(work())
-    load.wall_s, load.cpu_s = time.monotonic() - start, time.process_time() - cpu
+    load.wall_s, load.cpu_s = time.monotonic() - load.start, time.process_time() - cpu
     return load
 
 
 async def _send(client: httpx2.AsyncClient, body: bytes) -> Seen:
     start, first = time.monotonic(), 0.0
     headers = {"content-type": "application/json"}
-    async with client.stream("POST", "/v1/chat/completions", content=body, headers=headers) as response:
-        parts = []
-        async for part in response.aiter_raw():
-            if not first:
-                first = time.monotonic() - start
-            parts.append(part)
+    parts = []
+    try:
+        async with client.stream("POST", "/v1/chat/completions", content=body, headers=headers) as response:
+            async for part in response.aiter_raw():
+                first = first or time.monotonic() - start
+                parts.append(part)
+        status = response.status_code
+    except httpx2.HTTPError:
+        status = 0
     # A stream that has begun may yet end in an error.
     told = re.search(rb'"completion_tokens":\s*(\d+)', b"".join(parts))
-    status = 0 if response.status_code == 200 and not told else response.status_code
-    return Seen(status, first, time.monotonic() - start, int(told[1]) if told else 0)
+    now = time.monotonic()
+    return Seen(0 if status == 200 and not told else status, first, now - start, int(told[1]) if told else 0, now)
 
 
 __all__ = ["Load", "Seen", "bodies", "closed", "opened", "percentiles", "question"]

@@ -1,20 +1,23 @@
 """The endpoint on Ray Serve against its own engine: what a request costs more, and how much load it takes.
 
-    python -m benchmarks.serve [--size bench-100m] [--seconds 20] [--threads 1]
+    python -m benchmarks.serve [--size bench-100m] [--seconds 20] [--threads 1] [--losses]
 
-The engine alone answers the same questions in this process first. Then `uniface serve` runs with one replica, and
-clients on this machine ask it. The model has `--threads` cores; doors, proxy and clients share the machine with it, so
-the time that the clients themselves take is measured, told, and taken off where a rate of the server is compared.
-Results go to benchmarks/results/ as JSON, with a plot beside it.
+The engine alone answers the same questions in this process first and last. In between `uniface serve` runs with one
+replica, and clients on this machine ask it. The model has `--threads` cores; doors, proxy and clients share the machine
+with it, so the time that the clients themselves take is measured, told, and taken off where a rate of the server is
+compared. With `--losses` the replica is killed under load, too, and then given newer weights. Results go to
+benchmarks/results/ as JSON, with a plot beside it.
 """
 
 import argparse
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +26,7 @@ from typing import Any
 
 import psutil
 import torch
+from safetensors.torch import load_file, save_file
 
 import uniface_ray
 from benchmarks.chart import plot
@@ -40,7 +44,7 @@ from uniface_ray.model import UniFaceProcessor
 PACKAGE = Path(uniface_ray.__file__).parent
 TINY = PACKAGE / "model" / "weights" / "uniface-tiny"
 PICTURES = 64
-TOKENS = {"tiny": 40, "bench-100m": 40}
+TOKENS = {"tiny": 40, "bench-100m": 16}
 CLIENTS = (1, 8, 32, 64)
 
 
@@ -49,7 +53,8 @@ def main() -> None:
     parser.add_argument("--size", default="bench-100m", choices=["tiny", "bench-100m"])
     parser.add_argument("--seconds", type=float, default=20.0, help="of each load")
     parser.add_argument("--threads", type=int, default=1, help="of the model")
-    parser.add_argument("--slots", type=int, default=32)
+    parser.add_argument("--slots", type=int, default=16)
+    parser.add_argument("--losses", action="store_true", help="also kill the replica, and change the weights")
     given = parser.parse_args()
     pictures = variations([path.read_bytes() for path in sorted(portraits().glob("*.jpg"))], PICTURES)
     result = about("benchmarks.serve") | {"size": given.size, "threads": given.threads, "slots": given.slots}
@@ -59,6 +64,8 @@ def main() -> None:
         print("engine", result["engine"], flush=True)
         with server(folder, given) as (url, process):
             result["server"] = loads(url, process, pictures, given, result["engine"]["answers_per_s"])
+            if given.losses:
+                result["server"] |= losses(url, process, folder, bodies("measured", pictures, TOKENS[given.size], True))
         again = engine_alone(folder, pictures, given)
         result["engine"]["answers_per_s_after"] = again["answers_per_s"]
     result["ratios"] = ratios(result)
@@ -81,7 +88,7 @@ def portraits() -> Path:
 def weights(size: str, home: Path) -> Path:
     """A folder with the model."""
     if size == "tiny":
-        return TINY
+        return Path(shutil.copytree(TINY, home, dirs_exist_ok=True))
     model = build(size)
     model.save_pretrained(home)
     UniFaceProcessor(UniFaceProcessor.from_pretrained(TINY).tokenizer, model.config).save_pretrained(home)
@@ -112,7 +119,7 @@ def _full_rate(engine: UniFaceEngine, asks: list[Ask], given: argparse.Namespace
     """With all slots full for a time, as a server's are."""
     start, submitted, ended = time.monotonic(), 0, 0
     at = start
-    while time.monotonic() < start + given.seconds or ended < 3 * given.slots:
+    while time.monotonic() < start + given.seconds or ended < _enough(given):
         while submitted - ended < 2 * given.slots:
             engine.submit(asks[submitted % len(asks)])
             submitted += 1
@@ -120,6 +127,11 @@ def _full_rate(engine: UniFaceEngine, asks: list[Ask], given: argparse.Namespace
             assert isinstance(outcome, Text)
             ended, at = ended + 1, time.monotonic()
     return ended / (at - start)
+
+
+def _enough(given: argparse.Namespace) -> int:
+    """Answers that make a rate: slots fill and empty together."""
+    return 3 * int(given.slots)
 
 
 @contextmanager
@@ -133,7 +145,7 @@ def server(folder: Path, given: argparse.Namespace) -> Iterator[tuple[str, psuti
         f"engine.batch_size={given.slots}",
         f"engine.threads={given.threads}",
         f"serve.port={port}",
-        f"serve.max_waiting={2 * given.slots}",
+        f"serve.max_waiting={CLIENTS[-1] - given.slots}",
         "guard.access_log=false",
         "cluster.address=local",
     ]
@@ -160,15 +172,43 @@ def loads(
     closed(url, whole, given.slots, given.seconds / 2)  # warm
     found: dict[str, Any] = {"one_client": closed(url, whole, 1, given.seconds).numbers(), "clients": {}}
     for clients in CLIENTS:
-        found["clients"][str(clients)] = closed(url, streams, clients, given.seconds).numbers()
+        found["clients"][str(clients)] = closed(url, streams, clients, given.seconds, clients).numbers()
         print(clients, "clients", found["clients"][str(clients)], flush=True)
     before = _cpu_s(process)
-    full: Load = closed(url, whole, 2 * given.slots, given.seconds)
+    full: Load = closed(url, whole, 2 * given.slots, given.seconds, _enough(given))
     found["full"] = full.numbers()
     found["full"]["cpu_s_by_process"] = {name: s - before.get(name, 0.0) for name, s in _cpu_s(process).items()}
-    found["twice_as_much"] = opened(url, whole, 2 * engine_rate, given.seconds).numbers()
+    # As many at the beginning as there is room for.
+    found["twice_as_much"] = opened(url, streams, 2 * engine_rate, given.seconds, CLIENTS[-1]).numbers()
     print("full", found["full"], "\ntwice", found["twice_as_much"], flush=True)
     return found
+
+
+def losses(url: str, process: psutil.Process, folder: Path, streams: list[bytes]) -> dict[str, Any]:
+    """What becomes of requests while the replica is killed, and while it takes newer weights."""
+    found = {}
+    for name, happens in (("killed", lambda: _kill(process)), ("reloaded", lambda: _reload(process, folder))):
+        timer = threading.Timer(5.0, happens)
+        timer.start()
+        load = closed(url, streams, CLIENTS[1], 40.0)
+        timer.join()
+        found[name] = load.numbers() | {"lost": len(load.seen) - len(load.good)}
+        print(name, found[name], flush=True)
+    return found
+
+
+def _kill(process: psutil.Process) -> None:
+    (replica,) = [one for one in process.children(recursive=True) if "model-measured" in " ".join(one.cmdline())]
+    replica.kill()
+
+
+def _reload(process: psutil.Process, folder: Path) -> None:
+    (file,) = folder.glob("*.safetensors")
+    tensors = load_file(file)
+    tensors["showo.lm_head.bias"] += 0.01
+    save_file(tensors, file.with_suffix(".coming"))
+    os.replace(file.with_suffix(".coming"), file)
+    process.send_signal(signal.SIGHUP)
 
 
 def _cpu_s(process: psutil.Process) -> dict[str, float]:
@@ -189,16 +229,17 @@ def ratios(result: dict[str, Any]) -> dict[str, Any]:
     """The server's numbers against those of the engine in the same run."""
     engine, full, one = result["engine"], result["server"]["full"], result["server"]["one_client"]
     rate = (engine["answers_per_s"] + engine["answers_per_s_after"]) / 2
-    # What the clients took of the machine's cores, nobody could use.
-    corrected = full["answers"] / (full["wall_s"] - full["generator_cpu_s"] / (os.cpu_count() or 1))
-    twice = result["server"]["twice_as_much"]
+    twice, most = result["server"]["twice_as_much"], result["server"]["clients"][str(CLIENTS[-1])]
     return {
         "full_of_engine": full["answers_per_s"] / rate,
-        "full_of_engine_without_clients_time": corrected / rate,
+        # What the clients took of the machine's cores, nobody could use.
+        "full_of_engine_without_clients_time": full["answers_per_s"] / (1 - full["generator_share_of_cpu"]) / rate,
         "added_p50_ms": 1000 * (one["latency_s"]["p50"] - engine["latency_s"]["p50"]),
         "added_p99_ms": 1000 * (one["latency_s"]["p99"] - engine["latency_s"]["p99"]),
         "refused_p99_ms_at_twice_the_load": twice["refused_latency_s"] and 1000 * twice["refused_latency_s"]["p99"],
-        "latency_p50_at_twice_the_load_of_full": twice["latency_s"]["p50"] / full["latency_s"]["p50"],
+        # As many are under way or wait in both; at twice the load others are refused.
+        "latency_p50_at_twice_the_load": twice["latency_s"]["p50"] / most["latency_s"]["p50"],
+        "latency_p99_at_twice_the_load": twice["latency_s"]["p99"] / most["latency_s"]["p99"],
     }
 
 

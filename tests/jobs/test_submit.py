@@ -7,6 +7,8 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -28,18 +30,33 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-@pytest.fixture(scope="module")
-def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, dict[str, str]]]:
-    """(the address jobs are submitted to, the environment of whoever holds the token)."""
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A running head.
+
+    Attributes:
+        address: of the cluster.
+        jobs: where jobs are submitted to.
+        environment: of whoever holds the token.
+    """
+
+    address: str
+    jobs: str
+    environment: dict[str, str]
+
+
+@contextmanager
+def running_head(home: Path) -> Iterator[Head]:
+    """A Ray head with a token, as `ray start` makes one."""
     token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-    port = free_port()
+    port, jobs_port = free_port(), free_port()
     words = [
         "--head",
-        f"--port={free_port()}",
-        f"--dashboard-port={port}",
+        f"--port={port}",
+        f"--dashboard-port={jobs_port}",
         f"--ray-client-server-port={free_port()}",
         f"--dashboard-agent-listen-port={free_port()}",
-        f"--temp-dir={tmp_path_factory.mktemp('ray')}",
+        f"--temp-dir={home}",
         "--num-cpus=4",
         "--disable-usage-stats",
         "--block",
@@ -49,11 +66,20 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, dict[s
     process = subprocess.Popen(
         [RAY, "start", *words], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
+    found = Head(f"127.0.0.1:{port}", f"http://127.0.0.1:{jobs_port}", environment)
     try:
-        yield f"http://127.0.0.1:{port}", environment
+        wait_for(found.jobs, environment)
+        yield found
     finally:
         process.terminate()  # `--block` takes the cluster down with it
         process.wait()
+
+
+@pytest.fixture(scope="module")
+def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, dict[str, str]]]:
+    """(the address jobs are submitted to, the environment of whoever holds the token)."""
+    with running_head(tmp_path_factory.mktemp("ray")) as found:
+        yield found.jobs, found.environment
 
 
 def submit(address: str, environment: dict[str, str], *words: str) -> "subprocess.CompletedProcess[str]":
@@ -75,7 +101,6 @@ def test_a_submitted_job_captions_and_says_so(
     head: tuple[str, dict[str, str]], portraits: list[bytes], tmp_path: Path
 ) -> None:
     address, environment = head
-    wait_for(address, environment)
     source, sink = Folder(str(tmp_path / "faces"), StorageConfig()), Folder(str(tmp_path / "out"), StorageConfig())
     for number, data in enumerate(portraits):
         source.write(f"{number:02d}.jpg", data)
@@ -100,7 +125,6 @@ def test_a_submitted_job_captions_and_says_so(
 @pytest.mark.slow
 def test_nobody_gets_in_without_the_token(head: tuple[str, dict[str, str]]) -> None:
     address, environment = head
-    wait_for(address, environment)
     stranger = {**environment, "RAY_AUTH_TOKEN": "0" * 64}
     refused = submit(address, stranger, "source.path=/nowhere", "sink.path=/nowhere")
     assert refused.returncode != 0

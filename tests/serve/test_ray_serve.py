@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -33,12 +33,12 @@ QUESTIONS = [f"question {number}?" for number in range(6)]
 class Server:
     """A running `uniface serve`, and what it has said."""
 
-    def __init__(self, folder: Path, out: Path, *settings: str) -> None:
+    def __init__(self, folder: Path, out: Path, *settings: str, environment: Mapping[str, str] = CLEAN) -> None:
         self.port, self.out = free_port(), out
         few = ["model.name=random", f"model.path={folder}", "engine.batch_size=8", "engine.threads=1"]
         words = [*few, f"serve.port={self.port}", "serve.max_tokens=12", "cluster.address=local", *settings]
         command = [sys.executable, "-m", "uniface_ray.cli", "serve", *words]
-        self.process = subprocess.Popen(command, stdout=out.open("w"), stderr=subprocess.STDOUT, env=CLEAN)
+        self.process = subprocess.Popen(command, stdout=out.open("w"), stderr=subprocess.STDOUT, env=environment)
         self.client = openai.OpenAI(
             base_url=f"http://127.0.0.1:{self.port}/v1", api_key="none", max_retries=0, timeout=300
         )

@@ -36,6 +36,9 @@ class ServeSettings(Settings):
         timeout_s: seconds that a request may take, the waiting included.
         drain_s: seconds that requests under way have to end when a replica or the server stops.
         health_s: seconds between two looks at a replica; three bad ones in a row, and it is replaced.
+        upscale_delay_s: seconds that there must be too many requests before another replica of `engine.replicas`=[a,b]
+            starts.
+        downscale_delay_s: seconds that there must be few before one of them ends.
         image_share: share of a replica's time that drawing takes while answers are under way too.
         image_batch: images drawn at a time; fewer keep the step of an answer shorter.
         image_urls: allow image_url to be an https:// address, which the server fetches; else data: URLs only.
@@ -50,6 +53,8 @@ class ServeSettings(Settings):
     timeout_s: float = Field(default=300.0, gt=0)
     drain_s: float = Field(default=30.0, ge=0)
     health_s: float = Field(default=5.0, gt=0)
+    upscale_delay_s: float = Field(default=10.0, ge=0)
+    downscale_delay_s: float = Field(default=300.0, ge=0)
     image_share: float = Field(default=0.5, gt=0, lt=1)
     image_batch: int = Field(default=4, ge=1)
     image_urls: bool = False

@@ -115,11 +115,20 @@ def _serve(config: ServeConfig, entries: Sequence[Entry], cluster: Cluster) -> N
         "request_timeout_s": config.serve.timeout_s + config.serve.drain_s,
     }
     print(f"loading {', '.join(entry.model.path for entry in entries)} on {device}", flush=True)
+    cpus = config.engine.replicas[0] * config.engine.num_cpus * len(entries)
+    if cpus > cluster.cpus or (device == "cuda" and not cluster.gpus):
+        more = f"{cpus:g} CPUs" if cpus > cluster.cpus else "a GPU"
+        print(f"the server waits until the cluster has grown {more} (Ctrl-C ends it)", flush=True)
     try:
         ray.serve.start(http_options=http)
         ray.serve.run(build_application(config, entries, device, threads), name=_APP)
     except (RuntimeError, TimeoutError, RayError) as error:
-        raise did_not_start(error, _messages()) from error
+        told = did_not_start(error, _messages())
+        _leave(cluster)
+        raise told from error
+    except InterruptedRunError:
+        _leave(cluster)
+        raise
 
 
 def _messages() -> list[str]:
@@ -167,6 +176,12 @@ def _end(cluster: Cluster) -> None:
     left = sum(ray.serve.get_deployment_handle("door", _APP).broadcast("drain").results())
     if left:
         print(f"{left} requests did not end in time", flush=True)
+    _leave(cluster)
+
+
+def _leave(cluster: Cluster) -> None:
+    import ray.serve
+
     if not cluster.local:  # a Ray of our own ends whole, and says nothing about its actors
         ray.serve.delete(_APP)
     if cluster.ours:
@@ -182,7 +197,6 @@ def _check_files(config: ServeConfig) -> None:
     files = config.files
     if files.path is None:
         return
-    Folder(files.path, config.storage).make_writable("files.path")
     if files.jobs is not None:
         address = urlsplit(files.jobs)
         try:
@@ -193,6 +207,7 @@ def _check_files(config: ServeConfig) -> None:
                 f"files.jobs is {files.jobs!r}, where no Ray cluster's job API answers ({error}): correct the address, "
                 "such as http://head:8265, or leave it out to run batches beside the server"
             ) from error
+    Folder(files.path, config.storage).make_writable("files.path")
 
 
 def _check_port(host: str, port: int) -> None:

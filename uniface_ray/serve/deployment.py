@@ -136,8 +136,8 @@ def _replicas(config: ServeConfig, model: ModelConfig, device: str) -> Any:
         min_replicas=least,
         max_replicas=most,
         target_ongoing_requests=max(1.0, _FULL * engine.batch_size),
-        upscale_delay_s=10,
-        downscale_delay_s=300,
+        upscale_delay_s=settings.upscale_delay_s,
+        downscale_delay_s=settings.downscale_delay_s,
     )
     return serve.deployment(ModelReplica).options(
         name=f"model-{model.name}",
