@@ -147,12 +147,12 @@ def did_not_start(error: Exception, messages: Sequence[str]) -> UniFaceError:
         messages: of the deployments; each ends in the error of a replica, as Python prints it.
     """
     for message in messages:
-        *_, last = re.split(r"^(?=[\w.]+(?:Error|Exception): )", message.strip(), flags=re.MULTILINE)
-        kind, _, what = last.partition(": ")
-        if kind.endswith(UserError.__name__):
-            return UserError(what)
-        if last:
-            return UniFaceError(f"the server did not start: {last}")
+        _, *causes = re.split(r"^(?=[\w.]+(?:Error|Exception): )", message.strip(), flags=re.MULTILINE)
+        if causes:
+            kind, _, what = causes[-1].partition(": ")
+            if kind.endswith(UserError.__name__):
+                return UserError(what)
+            return UniFaceError(f"the server did not start: {causes[-1]}")
     return UniFaceError(f"the server did not start: {error}")
 
 
