@@ -194,12 +194,12 @@ def _edits(custom_id: str, values: dict[str, Any], offer: Offer) -> Line:
     body = EditBody.model_validate(values)
     model, asked = _drawing(body, offer)
     _refuse("n", (body.n or 1) > 1)
-    url, mask = body.images[0].image_url, body.mask.image_url if body.mask else ""
+    url, mask = body.images[0], body.mask or ""
     _check_url(url, "images.0.image_url")
-    if mask:
+    if body.mask is not None:
         _check_url(mask, "mask.image_url")
     # A run takes its regions from one column.
-    region = "source.mask_column=mask" if mask else "source.box_column=box"
+    region = "source.mask_column=mask" if body.box is None else "source.box_column=box"
     settings = Settings(model, (*_typed(asked), region))
     return Line(custom_id, settings, body.prompt, _seed(custom_id, body.seed), url, mask=mask, box=body.box)
 

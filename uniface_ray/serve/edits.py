@@ -1,7 +1,7 @@
 """What a request to edit holds: the picture and where to draw, in a form or as JSON."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from fastapi import Request
@@ -46,7 +46,9 @@ async def edit_of(request: Request) -> tuple[EditRequest, bytes, bytes | None]:
         text = await request.body()
         with _as_fastapi_does():
             asked = EditBody.model_validate_json(text)
-        return asked, *await files_of(asked, request.app.state.pictures.bytes_of_url)
+        pictures: Pictures = request.app.state.pictures
+        image = await pictures.bytes_of_url(asked.images[0], "images.0.image_url")
+        return asked, image, await pictures.bytes_of_url(asked.mask, "mask.image_url") if asked.mask else None
     async with request.form(max_files=4) as form:
         with _as_fastapi_does():
             body = EditRequest.model_validate({name: one for name, one in form.items() if isinstance(one, str)})
@@ -57,20 +59,6 @@ async def edit_of(request: Request) -> tuple[EditRequest, bytes, bytes | None]:
             )
         check_region(len(masks), body.box)
         return body, await images[0].read(), await masks[0].read() if masks else None
-
-
-async def files_of(body: EditBody, bytes_of: Callable[[str, str], Awaitable[bytes]]) -> tuple[bytes, bytes | None]:
-    """The picture and the mask of a request.
-
-    Args:
-        body: with their URLs.
-        bytes_of: (URL, place for messages) -> encoded picture.
-
-    Raises:
-        ApiError: of `bytes_of`.
-    """
-    image = await bytes_of(body.images[0].image_url, "images.0.image_url")
-    return image, await bytes_of(body.mask.image_url, "mask.image_url") if body.mask else None
 
 
 @contextmanager
@@ -102,4 +90,4 @@ async def region_of(
         raise rejected(error.at("ask"), "box" if mask is None else "mask") from error
 
 
-__all__ = ["EDIT_BODIES", "edit_of", "files_of", "region_of"]
+__all__ = ["EDIT_BODIES", "edit_of", "region_of"]

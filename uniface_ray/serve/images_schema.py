@@ -3,7 +3,7 @@
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
 from uniface_ray.core.task_config import Box, DrawingConfig, Schedule
 from uniface_ray.serve.errors import ApiError
@@ -91,11 +91,19 @@ class EditRequest(ImagesRequest):
     box: Annotated[Box | None, BeforeValidator(_numbers)] = None
 
 
-class ImageRef(BaseModel):
-    """Where a picture is: a data: URL, or an https:// address where the server fetches such."""
+def _url(value: Any) -> Any:
+    """Of a picture's object in OpenAI's JSON."""
+    if isinstance(value, dict) and [*value] == ["image_url"]:
+        return value["image_url"]
+    raise ValueError('must be {"image_url": "data:image/...;base64,..."}')
 
-    model_config = ConfigDict(extra="forbid")
-    image_url: str
+
+Url = Annotated[
+    str,
+    BeforeValidator(_url),
+    WithJsonSchema({"type": "object", "properties": {"image_url": {"type": "string"}}, "required": ["image_url"]}),
+]
+"""Of a picture: a data: URL, or an https:// address where the server fetches such."""
 
 
 class EditBody(EditRequest):
@@ -106,8 +114,8 @@ class EditBody(EditRequest):
         mask: of its size, transparent, or white, where to draw; or `box` says so.
     """
 
-    images: Annotated[list[ImageRef], Field(min_length=1, max_length=1)]
-    mask: ImageRef | None = None
+    images: Annotated[list[Url], Field(min_length=1, max_length=1)]
+    mask: Url | None = None
 
     @model_validator(mode="after")
     def _one_region(self) -> "EditBody":
@@ -126,4 +134,4 @@ def check_region(masks: int, box: Box | None) -> None:
         raise ApiError(400, what, param="mask", code="mask_required")
 
 
-__all__ = ["EditBody", "EditRequest", "ImageRef", "ImagesRequest", "check_region"]
+__all__ = ["EditBody", "EditRequest", "ImagesRequest", "check_region"]
