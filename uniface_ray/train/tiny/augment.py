@@ -82,9 +82,8 @@ def _degrade(views: Tensor, generator: torch.Generator, strength: float) -> Tens
 
 
 # What each change of a picture makes untrue or unseen.
-_CAP_HIDES = ("hair_color", "bald")
-# A reader that says man or woman of such a face says what caps are mostly worn by.
-_BOTH_HIDE = ("gender",)
+# A reader that says man or woman under a cap says what caps are mostly worn by.
+_CAP_HIDES = ("gender", "hair_color", "bald")
 _GREY_HIDES = ("hair_color", "skin", "background")
 _TINT_HIDES = ("skin", "background")
 
@@ -100,7 +99,7 @@ def wild_views(faces: Tensor, size: int, generator: torch.Generator) -> tuple[Te
     chance = torch.rand(5, count, generator=generator)
     capped, grey, tinted, glasses = chance[0] < 0.4, chance[1] < 0.1, chance[2] < 0.3, chance[3] < 0.4
     vivid = chance[4] < 0.3
-    hides = ((capped, _CAP_HIDES), (grey, _GREY_HIDES), (tinted | vivid, _TINT_HIDES), (capped & glasses, _BOTH_HIDE))
+    hides = ((capped, _CAP_HIDES), (grey, _GREY_HIDES), (tinted | vivid, _TINT_HIDES))
     for chosen, names in hides:
         for name in names:
             told[chosen, list(VALUES).index(name)] = False
