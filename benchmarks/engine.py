@@ -3,11 +3,11 @@ the machine can do.
 
     python -m benchmarks.engine [--sizes tiny bench-100m] [--parts text image] [--threads 2] [--requests 10000]
 
-All ratios are of one run. Results go to benchmarks/results/ as JSON, with a plot beside it; a table is printed.
+Some ten minutes on two cores; `--parts compiled`, which takes many more, is left out unless it is asked for. All ratios
+are of one run. Results go to benchmarks/results/ as JSON, with a plot beside it; a table is printed.
 """
 
 import argparse
-import gc
 import json
 import os
 import platform
@@ -20,10 +20,10 @@ from typing import Any
 
 import torch
 
-from benchmarks import images, texts
+from benchmarks import images, texts, variants
 from benchmarks.chart import plot
 from benchmarks.counting import best_s, matmul_peak, memory_peak
-from benchmarks.memory import memory as process_mib
+from benchmarks.growth import growth
 from benchmarks.sizes import build
 from uniface_ray.core.run_facts import versions
 from uniface_ray.engine.allocator import keep_freed_memory
@@ -33,14 +33,18 @@ TOKENS = 40
 # Rows of each run: enough for a steady state, few enough for two cores.
 TEXT_SLOTS = {"tiny": (1, 8, 64, 128), "bench-100m": (1, 8, 64)}
 IMAGE_SLOTS = {"tiny": (1, 4, 16), "bench-100m": (1, 4)}
-PARTS = ("text", "occupancy", "image", "tokenizer", "precision")
+OCCUPANCY = {"tiny": (16, 96), "bench-100m": (12, 48)}  # slots, rows
+VARIANTS = {"tiny": variants.Load(32, TOKENS, 8), "bench-100m": variants.Load(16, 20, 2)}
+PARTS = ("text", "occupancy", "image", "tokenizer", "threads", "precision")
 PLAIN = {"tiny": 4, "bench-100m": 1}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", nargs="*", default=["tiny", "bench-100m"], choices=["tiny", "bench-100m"])
-    parser.add_argument("--parts", nargs="+", default=PARTS, choices=PARTS, help="what to measure of each size")
+    parser.add_argument(
+        "--parts", nargs="+", default=PARTS, choices=(*PARTS, "compiled"), help="what to measure of each size"
+    )
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument(
         "--requests", type=int, default=10_000, help="answers of the memory measurement; 0 leaves it out"
@@ -74,7 +78,7 @@ def main() -> None:
             print(f"{size}: {name}\n{json.dumps(found[name], indent=1)}", flush=True)
             _save(result, target)
     if given.requests:
-        result["memory"] = memory(build("tiny"), given.requests)
+        result["memory"] = growth(given.requests)
         _save(result, target)
     print(table(result))
 
@@ -82,10 +86,12 @@ def main() -> None:
 def _parts(size: str) -> dict[str, Callable[..., dict[str, Any]]]:
     parts: dict[str, Callable[..., dict[str, Any]]] = {
         "text": partial(text, size),
-        "occupancy": occupancy,
+        "occupancy": partial(occupancy, size),
         "image": partial(image, size),
         "tokenizer": tokenizer,
-        "precision": partial(precision, size),
+        "threads": lambda model, _: variants.threads(model, VARIANTS[size]),
+        "precision": lambda model, peaks: variants.precision(model, VARIANTS[size], peaks["bfloat16_flop_per_s"]),
+        "compiled": lambda model, _: variants.compiled(model, VARIANTS[size]),
     }
     return parts
 
@@ -114,10 +120,10 @@ def text(size: str, model: UniFaceForConditionalGeneration, peaks: dict[str, flo
     }
 
 
-def occupancy(model: UniFaceForConditionalGeneration, _: dict[str, float]) -> dict[str, Any]:
+def occupancy(size: str, model: UniFaceForConditionalGeneration, _: dict[str, float]) -> dict[str, Any]:
     """Answers of 5 to 100 tokens, many more than there are slots."""
-    slots = 16
-    return texts.answer(model, texts.questions(model, texts.spread_lengths(6 * slots)), slots)
+    slots, rows = OCCUPANCY[size]
+    return texts.answer(model, texts.questions(model, texts.spread_lengths(rows)), slots)
 
 
 def image(size: str, model: UniFaceForConditionalGeneration, peaks: dict[str, float]) -> dict[str, Any]:
@@ -155,38 +161,6 @@ def tokenizer(model: UniFaceForConditionalGeneration, _: dict[str, float]) -> di
     return found
 
 
-def precision(size: str, model: UniFaceForConditionalGeneration, peaks: dict[str, float]) -> dict[str, Any]:
-    """What bfloat16 gives over float32, and what it changes; `model` stays in bfloat16."""
-    slots, slots_image = TEXT_SLOTS[size][-1], IMAGE_SLOTS[size][-1]
-    asked, drawn = texts.questions(model, [TOKENS] * slots), images.prompts(model, slots_image)
-    before = texts.answer(model, asked, slots), images.draw(model, drawn, slots_image)
-    model.showo.to(torch.bfloat16)
-    again, redrawn = texts.questions(model, [TOKENS] * slots), images.prompts(model, slots_image)
-    after = texts.answer(model, again, slots), images.draw(model, redrawn, slots_image)
-    agree = [a == b for one, two in zip(asked, again, strict=True) for a, b in zip(one.tokens, two.tokens, strict=True)]
-    same = images.same(redrawn, [one.codes for one in drawn if one.codes is not None])
-    return {
-        "answers_times_float32": after[0]["rows_per_s"] / before[0]["rows_per_s"],
-        "images_times_float32": after[1]["images_per_s"] / before[1]["images_per_s"],
-        "tokens_equal_to_float32": sum(agree) / len(agree),
-        "codes_equal_to_float32": 1 - same["codes that differ"] / (len(drawn) * model.config.num_image_tokens),
-        "denoise_of_matmul_peak": after[1]["denoise_flop_per_s"] / peaks["bfloat16_flop_per_s"],
-    }
-
-
-def memory(model: UniFaceForConditionalGeneration, requests: int) -> dict[str, float]:
-    """Resident memory after a tenth of the requests and after all of them."""
-    asked = 0
-    sizes = []
-    for share in (0.1, 1.0):
-        while asked < share * requests:
-            texts.answer(model, texts.questions(model, texts.spread_lengths(256, 1, 8)), 64)
-            asked += 256
-        gc.collect()
-        sizes.append(round(process_mib(os.getpid())[0], 1))
-    return {"requests": asked, "mib_after_a_tenth": sizes[0], "mib_after_all": sizes[1]}
-
-
 def table(result: dict[str, Any]) -> str:
     """The headline numbers."""
     lines = [f"{'':44}" + "".join(f"{size:>14}" for size in result["sizes"])]
@@ -199,8 +173,15 @@ def table(result: dict[str, Any]) -> str:
         "images, times the plain loop": ("image", "times_plain"),
         "  of what the operations promise": ("image", "of_promise"),
         "  denoising, of the matmul peak": ("image", "denoise_of_matmul_peak"),
-        "answers in bfloat16, times float32": ("precision", "answers_times_float32"),
-        "images in bfloat16, times float32": ("precision", "images_times_float32"),
+        "answers with two threads, times one": ("threads", "answers_times"),
+        "images with two threads, times one": ("threads", "images_times"),
+        "answers in bfloat16, times float32": ("precision", "answers_times"),
+        "  tokens as in float32": ("precision", "tokens_equal"),
+        "images in bfloat16, times float32": ("precision", "images_times"),
+        "  codes as in float32": ("precision", "codes_equal"),
+        "  denoising, of the bfloat16 matmul peak": ("precision", "denoise_of_matmul_peak"),
+        "answers compiled, times not": ("compiled", "answers_times"),
+        "images compiled, times not": ("compiled", "images_times"),
     }
     for label, (part, name) in rows.items():
         values = [found.get(part, {}).get(name) for found in result["sizes"].values()]

@@ -1,10 +1,9 @@
 """A replica that is fed blocks of rows: does their size matter, and are its slots full?
 
-    python -m benchmarks.feeding [--rows 1536] [--slots 64] [--threads 2]
+    python -m benchmarks.feeding [--rows 1024] [--slots 64] [--threads 2]
 
 Answers of 5 to 100 tokens, from the tiny network with random weights. Blocks go to the engine one at a time, and as
 many at a time as a replica of the job takes (`batch.job.Job.calls`). Prints JSON and keeps it in benchmarks/results/.
-Run it in the repository: the tokenizer is the small one of the tests.
 """
 
 import argparse
@@ -21,9 +20,8 @@ import numpy as np
 import torch
 
 from benchmarks.record import about, save
-from benchmarks.sizes import build
+from benchmarks.sizes import TINY, build
 from benchmarks.texts import spread_lengths
-from tests.tiny import tokenizer
 from uniface_ray.batch.job import calls_for
 from uniface_ray.engine.protocol import Ask
 from uniface_ray.engine.shared import SharedEngine
@@ -35,7 +33,7 @@ BLOCKS = (16, 512)
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, default=1536)
+    parser.add_argument("--rows", type=int, default=1024)
     parser.add_argument("--slots", type=int, default=64)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     given = parser.parse_args()
@@ -65,7 +63,7 @@ def _engine(folder: Path, slots: int, threads: int) -> UniFaceEngine:
         model.config.text_vocab_size - 1
     )  # not drawn in practice: lengths are what was asked for
     model.save_pretrained(folder)
-    UniFaceProcessor(tokenizer(300), model.config).save_pretrained(folder)
+    UniFaceProcessor(UniFaceProcessor.from_pretrained(TINY).tokenizer, model.config).save_pretrained(folder)
     return UniFaceEngine(folder, batch_size=slots, threads=threads)
 
 

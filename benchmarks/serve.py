@@ -32,7 +32,7 @@ import uniface_ray
 from benchmarks.chart import plot
 from benchmarks.load import Load, bodies, closed, opened, percentiles, question
 from benchmarks.record import about, save
-from benchmarks.sizes import build
+from benchmarks.sizes import TINY, build
 from tests.pictures import variations
 from uniface_ray.core.records import Pixels
 from uniface_ray.data.images import decode_image
@@ -42,7 +42,6 @@ from uniface_ray.engine.uniface import UniFaceEngine
 from uniface_ray.model import UniFaceProcessor
 
 PACKAGE = Path(uniface_ray.__file__).parent
-TINY = PACKAGE / "model" / "weights" / "uniface-tiny"
 PICTURES = 64
 TOKENS = {"tiny": 40, "bench-100m": 16}
 CLIENTS = (1, 8, 32, 64)

@@ -1,9 +1,15 @@
 """Models to measure."""
 
+from pathlib import Path
+
 import torch
 
+import uniface_ray
 from uniface_ray.model import UniFaceConfig, UniFaceForConditionalGeneration
 from uniface_ray.model.presets import preset
+
+# The weights that ship with the package.
+TINY = Path(uniface_ray.__file__).parent / "model" / "weights" / "uniface-tiny"
 
 
 def build(size: str) -> UniFaceForConditionalGeneration:
