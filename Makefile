@@ -35,6 +35,5 @@ lint: setup  ## style, types and import rules
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: setup  ## measure; results go to benchmarks/results/
-	$(BIN)/python -m benchmarks.caption
+bench: setup  ## measure the engine, some ten minutes; a table, and a plot in benchmarks/results/
 	$(BIN)/python -m benchmarks.engine

@@ -87,6 +87,18 @@ def told(outcomes: list[Outcome]) -> list[Any]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.usefixtures("_forget_graphs")
+def test_compiled_code_gives_the_tokens_of_the_plain_loop(model: UniFaceForConditionalGeneration, folder: Path) -> None:
+    compiled = UniFaceForConditionalGeneration.from_pretrained(folder).eval()
+    compile_transformer(compiled)
+    asked = sequences(model)
+    answers(compiled, asked, 5, 2)
+    assert disagreements(model, asked) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.usefixtures("_forget_graphs")
 def test_no_size_of_a_batch_is_compiled_anew(folder: Path) -> None:
     plain = UniFaceEngine(folder, batch_size=6).run(requests(32))

@@ -1,9 +1,10 @@
-"""Keys and values of many requests at once: a slot each, in one tensor that is made once."""
+"""Keys and values of many requests at once: a slot each, in tensors that are made once."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from transformers import PreTrainedConfig
 from transformers.cache_utils import Cache, DynamicLayer
@@ -22,7 +23,10 @@ class SlotCache(Cache):
         """Make a cache without room; `reserve` makes some."""
         layers, heads = backbone.num_hidden_layers, backbone.num_key_value_heads
         size = backbone.hidden_size // backbone.num_attention_heads
-        self.states = torch.empty((layers, 2, slots, heads, 0, size), dtype=dtype, device=device)
+        empty = torch.empty((slots, heads, 0, size), dtype=dtype, device=device)
+        # A tensor for each layer's keys and one for its values: a compiled step writes to them in place, where of one
+        # tensor for all it would make a copy.
+        self.states = [empty] * (2 * layers)
         self.rows: slice | Tensor = slice(0)
         self.start: int | Tensor = 0
         self.end = 0
@@ -31,21 +35,18 @@ class SlotCache(Cache):
     @property
     def room(self) -> int:
         """Positions of a slot."""
-        return self.states.shape[4]
+        return self.states[0].shape[2]
 
     def reserve(self, positions: int) -> None:
         """Make room for requests of so many positions: a copy, and only for a request longer than any before."""
-        room = self.states.shape[4]
-        if positions > room:
+        if positions > self.room:
             wider = -(-positions // _POSITIONS) * _POSITIONS
             # Zeros, because what a mask hides is still multiplied by 0: a NaN there would be seen by all.
-            states = self.states.new_zeros((*self.states.shape[:4], wider, self.states.shape[5]))
-            states[..., :room, :] = self.states
-            self.states = states
+            self.states = [F.pad(states, (0, 0, 0, wider - self.room)) for states in self.states]
 
     def at_start(self, rows: Sequence[int]) -> "SlotCache":
         """The next call begins these slots anew, all with the same number of positions."""
-        self.rows, self.start = torch.tensor(rows, device=self.states.device), 0
+        self.rows, self.start = torch.tensor(rows, device=self.states[0].device), 0
         return self
 
     def after(self, rows: slice, start: int, end: int) -> "SlotCache":
@@ -60,11 +61,10 @@ class SlotCache(Cache):
 
     def copy(self, moves: Sequence[tuple[int, int]], positions: int) -> None:
         """Copy the first `positions` of some slots to others, (from, to) each, as if all at once."""
-        targets = {target for _, target in moves}
-        used = self.states[..., :positions, :]
-        states = [used[:, :, source].clone() if source in targets else used[:, :, source] for source, _ in moves]
-        for (_, target), state in zip(moves, states, strict=True):
-            used[:, :, target] = state
+        if moves:
+            sources, targets = torch.tensor(moves, device=self.states[0].device).unbind(1)
+            for states in self.states:
+                states[targets, :, :positions] = states[sources, :, :positions]
 
 
 class _SlotLayer(DynamicLayer):
@@ -79,20 +79,19 @@ class _SlotLayer(DynamicLayer):
     def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
         """Write keys and values (rows, H, L, D) and give all that the window's queries may see."""
         owner, length = self.owner, key_states.shape[2]
-        states = owner.states[self.layer]
+        keys, values = owner.states[2 * self.layer : 2 * self.layer + 2]
         if isinstance(owner.rows, Tensor):
-            states[0, owner.rows, :, :length] = key_states
-            states[1, owner.rows, :, :length] = value_states
+            keys[owner.rows, :, :length] = key_states
+            values[owner.rows, :, :length] = value_states
             return key_states, value_states
-        keys, values = states[:, owner.rows]
         if isinstance(owner.start, Tensor):
-            every = torch.arange(len(owner.start), device=states.device)
-            keys[every, :, owner.start] = key_states[:, :, 0]
-            values[every, :, owner.start] = value_states[:, :, 0]
+            rows = torch.arange(owner.rows.start, owner.rows.stop, device=keys.device)
+            keys[rows, :, owner.start] = key_states[:, :, 0]
+            values[rows, :, owner.start] = value_states[:, :, 0]
         else:
-            keys[:, :, owner.start : owner.start + length] = key_states
-            values[:, :, owner.start : owner.start + length] = value_states
-        return keys[:, :, : owner.end], values[:, :, : owner.end]
+            keys[owner.rows, :, owner.start : owner.start + length] = key_states
+            values[owner.rows, :, owner.start : owner.start + length] = value_states
+        return keys[owner.rows, :, : owner.end], values[owner.rows, :, : owner.end]
 
     def get_seq_length(self) -> int:
         return self.owner.end
