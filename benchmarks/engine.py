@@ -61,8 +61,9 @@ def main() -> None:
         "sizes": {},
     }
     target = given.out / f"{result['date']}-engine.json"
-    if target.exists():  # sizes and parts may be measured one after the other, each with peaks of its own run
-        result = json.loads(target.read_text()) | {"command": result["command"]}
+    if target.exists():  # sizes and parts may be measured one after the other, each against the peaks of its own run
+        before = json.loads(target.read_text())
+        result = before | {"command": f"{before['command']}; {result['command']}"}
     for size in given.sizes:
         peaks = {
             "float32_flop_per_s": matmul_peak(torch.float32),
@@ -71,8 +72,7 @@ def main() -> None:
         }
         model = build(size)
         parameters = sum(one.numel() for one in model.showo.parameters())
-        found = result["sizes"].setdefault(size, {}) | {"parameters": parameters, "peaks": peaks}
-        result["sizes"][size] = found
+        found = result["sizes"].setdefault(size, {"parameters": parameters, "peaks": peaks})
         for name in given.parts:
             found[name] = _parts(size)[name](model, peaks)
             print(f"{size}: {name}\n{json.dumps(found[name], indent=1)}", flush=True)
