@@ -1,17 +1,24 @@
 """The same work in other ways: lower precision, compiled, with another number of threads; and what it changes."""
 
+import multiprocessing
 import time
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from benchmarks import images, texts
+from benchmarks.sizes import build
+from uniface_ray.engine.allocator import keep_freed_memory
 from uniface_ray.engine.compiling import compile_transformer
 from uniface_ray.engine.image import ImageSequence
 from uniface_ray.engine.text import TextSequence
 from uniface_ray.model import UniFaceForConditionalGeneration
+
+# Where replicas of processes of their own wait for each other.
+_together: Any = None
 
 
 @dataclass(frozen=True)
@@ -61,15 +68,38 @@ def against(one: Measured, other: Measured) -> dict[str, float]:
     }
 
 
-def threads(model: UniFaceForConditionalGeneration, load: Load) -> dict[str, float]:
-    """Two threads against one, which two replicas of a thread each would beat where this gives less than 2."""
+def threads(size: str, model: UniFaceForConditionalGeneration, load: Load) -> dict[str, float]:
+    """One replica of two threads, and two of one thread each, against one of one thread."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     one = measure(model, load)
     torch.set_num_threads(2)
-    both = against(measure(model, load), one)
+    both = measure(model, load)
     torch.set_num_threads(before)
-    return both
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(2, context, _be_one_of_two, [context.Barrier(2)]) as pool:
+        rates = list(pool.map(_rates, [size] * 2, [load] * 2))
+    return {
+        "answers_of_two_threads": round(both.rows_per_s / one.rows_per_s, 3),
+        "images_of_two_threads": round(both.images_per_s / one.images_per_s, 3),
+        "answers_of_two_replicas": round(sum(rows for rows, _ in rates) / one.rows_per_s, 3),
+        "images_of_two_replicas": round(sum(images for _, images in rates) / one.images_per_s, 3),
+    }
+
+
+def _be_one_of_two(barrier: Any) -> None:
+    global _together
+    torch.set_num_threads(1)
+    keep_freed_memory()
+    _together = barrier
+
+
+def _rates(size: str, load: Load) -> tuple[float, float]:
+    """Of answers and images, while the other replica works too."""
+    model = build(size)
+    _together.wait()
+    found = measure(model, load)
+    return found.rows_per_s, found.images_per_s
 
 
 def precision(model: UniFaceForConditionalGeneration, load: Load, peak: float) -> dict[str, float]:
