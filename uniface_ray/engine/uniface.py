@@ -75,7 +75,7 @@ class UniFaceEngine:
         if adapter:
             model = merge(model, adapter)
         if self.device.type == "cpu":
-            model.magvit.to(memory_format=torch.channels_last)  # a third faster there, to the same bits
+            model.magvit.to(memory_format=torch.channels_last)  # faster there, to the same bits
         for parameter in model.showo.parameters():  # and no buffers: rotary angles need their float32
             parameter.data = parameter.data.to(getattr(torch, dtype))
         self.model = model
