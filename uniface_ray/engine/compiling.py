@@ -3,7 +3,6 @@
 from collections.abc import Collection
 
 import numpy as np
-import torch
 
 from uniface_ray.core.errors import UniFaceError
 from uniface_ray.core.records import Reject
@@ -18,8 +17,8 @@ _GRAPHS = 64
 
 def compile_transformer(model: UniFaceForConditionalGeneration, backend: str = "inductor") -> None:
     """Compile all layers as one, at their first calls, for batches and prompts of any size."""
-    torch._dynamo.config.recompile_limit = _GRAPHS
-    model.showo.model.compile(dynamic=True, fullgraph=True, backend=backend)
+    # The limit as an argument: torch's setting would hold in this thread only, and engines work in others.
+    model.showo.model.compile(dynamic=True, fullgraph=True, backend=backend, recompile_limit=_GRAPHS)
 
 
 def warm_up(engine: Answers, image_size: int, kinds: Kinds) -> None:
