@@ -49,7 +49,7 @@ def lines_of(client: openai.OpenAI, number: str | None) -> dict[str, Any]:
     return {one["custom_id"]: one for one in found}
 
 
-def wait(client: openai.OpenAI, number: str, *states: str, seconds: float = 500) -> Any:
+def wait(client: openai.OpenAI, number: str, *states: str, seconds: float = 800) -> Any:
     deadline = time.monotonic() + seconds
     while (found := client.batches.retrieve(number)).status not in states:
         assert found.status not in ("failed", "completed", "expired", "cancelled"), found
@@ -70,7 +70,7 @@ def check(ann: openai.OpenAI, work: Callable[[str], None]) -> None:
     bodies["short"] = chat_body(url(faces[0]), max_tokens=3)
     bodies["hot"] = chat_body(url(faces[0]), max_tokens=8, temperature=1, top_p=0.9, seed=-7)
     wrong = {
-        "broken": chat_body(url(faces[0][:100])),
+        "broken": chat_body(url(faces[0][:100]), model="random", max_tokens=8),
         "twice": chat_body(url(faces[0]), n=2),
         "passwd": chat_body("file:///etc/passwd"),
     }
