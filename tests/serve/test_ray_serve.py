@@ -223,3 +223,4 @@ def test_the_end_waits_for_what_is_under_way(server: Server) -> None:
     assert streamed([first, *stream]) == (whole, "length")
     assert server.process.wait(timeout=300) == 143
     assert "Traceback" not in server.out.read_text()
+    assert "raylet" not in server.out.read_text().partition("ending")[2]

@@ -7,6 +7,7 @@ import signal
 import socket
 import time
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from types import FrameType
 from urllib.parse import urlsplit
 
@@ -176,13 +177,17 @@ def _end(cluster: Cluster) -> None:
     left = sum(ray.serve.get_deployment_handle("door", _APP).broadcast("drain").results())
     if left:
         print(f"{left} requests did not end in time", flush=True)
-    _leave(cluster)
+    # Ray tells on standard output of each actor that Serve ends.
+    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
+        if cluster.local:
+            ray.serve.shutdown()  # the proxy sends what the doors have given it
+        _leave(cluster)
 
 
 def _leave(cluster: Cluster) -> None:
     import ray.serve
 
-    if not cluster.local:  # a Ray of our own ends whole, and says nothing about its actors
+    if not cluster.local:
         ray.serve.delete(_APP)
     if cluster.ours:
         ray.shutdown()
