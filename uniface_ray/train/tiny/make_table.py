@@ -34,7 +34,8 @@ from uniface_ray.train.tiny.yes_no import shows_pair, yes_no_pairs
 COMMANDS = """\
 uniface tokenize source.path={out}/table source.caption_column=captions source.question_column=questions \
 source.answer_column=answers model.path={out}/uniface-tiny sink.path={out}/tokens
-uniface train stages=uniface-tiny model.path={out}/uniface-tiny data.path={out}/tokens sink.path={out}/run"""
+uniface train stages=uniface-tiny model.path={out}/uniface-tiny data.path={out}/tokens data.batch_size=64 \
+parallel.dtype=bfloat16 optimizer.beta2=0.98 optimizer.ema=0.985 optimizer.floor=0.03 sink.path={out}/run"""
 
 _VIEWS = 48
 # Of every such number of views: as they are, to be drawn too; slightly changed; and wild.
