@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -91,11 +92,11 @@ def test_what_a_killed_writer_left_is_no_marker(document: dict[str, object], sin
 
 
 def test_the_hours_of_a_run_that_died_are_those_it_was_last_heard_with(
-    document: dict[str, object], open_again: Open, sink: Folder
+    document: dict[str, Any], open_again: Open, sink: Folder
 ) -> None:
     gone = {"attempt": 2, "state": "running", "host": os.uname().nodename, "pid": 2**22 + 1, "updated_at": "then"}
-    document["attempts"][0] |= {"replica_hours": 1.0, "gpu_hours": 0.5}  # type: ignore[index]
-    document["attempts"].append(gone | {"started_at": "then"})  # type: ignore[attr-defined]
+    document["attempts"][0] |= {"replica_hours": 1.0, "gpu_hours": 0.5}
+    document["attempts"].append(gone | {"started_at": "then"})
     sink.write("manifest.json", json.dumps(document).encode())
     heard = {"attempt": 2, "updated_at": "later", "costs": {"replica_hours": 3.0, "gpu_hours": 1.5}}
     sink.write("progress.json", json.dumps(heard).encode())

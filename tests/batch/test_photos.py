@@ -21,7 +21,7 @@ from uniface_ray.core.metrics import METRICS
 from uniface_ray.core.records import Reject, RejectKind, child_id_of, row_id_of
 from uniface_ray.core.sink_config import VerifyConfig
 from uniface_ray.core.storage import Folder
-from uniface_ray.engine.protocol import Ask, Text
+from uniface_ray.engine.protocol import Request, Text
 
 ON = "faces.enabled=true"
 
@@ -80,13 +80,13 @@ def test_each_face_is_a_row_and_each_photo_is_counted(photos: Path, sink: Folder
 
 
 def test_a_face_that_fails_costs_its_photo_and_is_done_again(photos: Path, sink: Folder) -> None:
-    seen: list[Ask] = []
+    seen: list[Request] = []
 
-    def answer(request: Ask) -> Text | Reject:
+    def answer(request: Request) -> Text | Reject:
         seen.append(request)
         return Reject(RejectKind.MODEL_ERROR, "no", "engine") if len(seen) == 2 else Text("yes", 1)
 
-    run = PlainRun(photos, sink, ON, engine=Instant(answer)).finish()  # type: ignore[arg-type]
+    run = PlainRun(photos, sink, ON, engine=Instant(answer)).finish()
     assert counts(run) == (5, 3, 2, 0, 4)
     reject = next(row for row in rows_of(sink, "rejected") if row["error_kind"] == "model_error")
     assert reject["row_id"] == row_id_of("a.jpg", 0)

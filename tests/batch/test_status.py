@@ -17,6 +17,7 @@ from uniface_ray.core.compose import compose
 from uniface_ray.core.config import StorageConfig
 from uniface_ray.core.fenced import lease_name
 from uniface_ray.core.lease import Holder, take
+from uniface_ray.core.progress import RunState
 from uniface_ray.core.sink_config import StatusConfig
 from uniface_ray.core.storage import Folder
 
@@ -91,9 +92,9 @@ def test_a_run_that_listed_nothing_yet(manifest: Manifest, sink: Folder) -> None
 
 
 @pytest.mark.parametrize(("state", "code"), [("done", 0), ("stopped", 3), ("interrupted", 3), ("failed", 3)])
-def test_the_manifest_has_the_last_word(manifest: Manifest, sink: Folder, state: str, code: int) -> None:
+def test_the_manifest_has_the_last_word(manifest: Manifest, sink: Folder, state: RunState, code: int) -> None:
     heard(sink)
-    manifest.write(state, Tally(input=100, ok=99, rejected=1), rows_per_s=7.5, replicas=2)  # type: ignore[arg-type]
+    manifest.write(state, Tally(input=100, ok=99, rejected=1), rows_per_s=7.5, replicas=2)
     now = status(sink)
     assert (now.state, now.exit_code, now.counts["ok"], now.rows_per_s) == (state, code, 99, 7.5)
 

@@ -26,11 +26,10 @@ def short_path() -> Iterator[Path]:
 
 
 def test_a_run_that_loses_a_worker_and_then_its_driver(short_path: Path) -> None:
-    blows = [("kill worker", 1), ("kill driver", 10)]
-    events = tuple(Event(action, at, None, 1.0, 0.5) for action, at in blows)  # type: ignore[arg-type]
+    events = (Event("kill worker", 1, None, 1.0, 0.5), Event("kill driver", 10, None, 1.0, 0.5))
     schedule = Schedule(0, "prompts.jsonl", False, {}, 10, 1, events)
     outcome = Arena(short_path, None, 600, print).run(schedule)
-    assert outcome.strikes == [action for action, _ in blows]
+    assert outcome.strikes == [event.action for event in events]
     assert outcome.exit_codes[-1] == 0
     assert -9 in outcome.exit_codes
     assert outcome.is_whole, outcome.document()

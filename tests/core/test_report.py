@@ -4,6 +4,7 @@ import dataclasses
 import io
 import re
 from html.parser import HTMLParser
+from typing import Any
 
 import numpy as np
 import pytest
@@ -56,7 +57,7 @@ def sample(number: int, thumbnail: bytes | None) -> Sample:
     return Sample(number, f"s3://faces/2024/a/{number}.jpg", f"A smiling woman, {number}.", pictures)
 
 
-def report(faces: int = 3, thumbnail: bytes | None = None, **changes: object) -> Report:
+def report(faces: int = 3, thumbnail: bytes | None = None, **changes: Any) -> Report:
     content = Report(
         title="Captions for faces",
         task="caption",
@@ -80,7 +81,7 @@ def report(faces: int = 3, thumbnail: bytes | None = None, **changes: object) ->
         files=[(f"data/status=ok/part-{i:05}.parquet", 31000 + i, f"{i:064x}") for i in range(60)],
         notes=["12 files of the source are not images by name."],
     )
-    return dataclasses.replace(content, **changes)  # type: ignore[arg-type]
+    return dataclasses.replace(content, **changes)
 
 
 def test_the_page_is_well_formed_and_asks_for_nothing():

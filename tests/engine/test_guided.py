@@ -10,7 +10,7 @@ import torch
 
 from uniface_ray.core.errors import UserError
 from uniface_ray.core.records import Reject, RejectKind
-from uniface_ray.engine.guided import check_form, grammar_of, mask_logits
+from uniface_ray.engine.guided import Guide, check_form, grammar_of, mask_logits
 from uniface_ray.engine.protocol import Ask, Text
 from uniface_ray.engine.uniface import UniFaceEngine
 
@@ -100,12 +100,12 @@ def test_the_library_is_named_where_it_is_missing(monkeypatch: pytest.MonkeyPatc
 
 
 def test_only_guided_rows_are_masked() -> None:
-    class Odd:
+    class Odd(Guide):
         def allowed(self) -> bytes:
             return bytes([0b10101010, 0b11111110, 0, 0])  # more bits than ids
 
     logits = torch.arange(22.0).reshape(2, 11)
-    masked = mask_logits(logits, [None, Odd()])  # type: ignore[list-item]
+    masked = mask_logits(logits, [None, Odd(None)])
     assert torch.equal(masked[0], logits[0])
     assert masked[1].isfinite().nonzero().flatten().tolist() == [1, 3, 5, 7, 9, 10]
     assert mask_logits(logits, [None, None]) is logits
