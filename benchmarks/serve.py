@@ -88,7 +88,7 @@ def weights(size: str, home: Path) -> Path:
     """A folder with the model."""
     if size == "tiny":
         return Path(shutil.copytree(TINY, home, dirs_exist_ok=True))
-    model = build(size)
+    model = build(size, narrow_tokenizer=True)
     model.save_pretrained(home)
     UniFaceProcessor(UniFaceProcessor.from_pretrained(TINY).tokenizer, model.config).save_pretrained(home)
     return home
