@@ -111,6 +111,21 @@ def test_a_limit_that_was_too_low(run: PlainRun, source: Path, sink: Folder, por
     assert (verdict(sink), again.tally.ok) == (({}, 0), 20)
 
 
+def test_a_list_with_blank_lines_that_could_not_be_read(tmp_path: Path, source: Path, sink: Folder) -> None:
+    lists = tmp_path / "lists"
+    lists.mkdir()
+    table = lists / "a.jsonl"
+    table.write_text("".join(f'\n{{"uri": "../faces/{n:02d}.jpg"}}\n' + "\n" * (n % 3) for n in range(20)))
+    run = PlainRun(lists, sink)
+    table.rename(tmp_path / "away")
+    run.finish()
+    assert (run.tally.rejects_by_kind, verdict(sink)) == ({"not_found": 20}, ({}, 0))
+    (tmp_path / "away").rename(table)
+    again = run.again().replay("not_found")
+    again.finish(chunks=again.tally.reopened)
+    assert (again.tally.ok, again.tally.rejected, verdict(sink)) == (16, 4, ({}, 0))
+
+
 class DiedError(Exception):
     """The process is gone."""
 

@@ -64,6 +64,19 @@ def test_lines_that_change_or_go_after_the_plan(place: Folder) -> None:
     assert kinds_of(list(source.read(pieces))) == [changed, changed, gone, gone]
 
 
+def test_lines_that_cannot_be_read_have_the_ids_they_have_when_they_can(place: Folder) -> None:
+    place.write("x.jpg", PICTURES[0])
+    line = {"uri": "x.jpg"}
+    put_lines(place, "a.jsonl", ["", line, "", "", line, line, " ", line, line])
+    source = source_of(place, format="jsonl")
+    pieces = plan(source)
+    ids = [row.ref.row_id for row in source.read(pieces)]
+    place.delete("a.jsonl")
+    rows = list(source.read(pieces))
+    assert kinds_of(rows) == [RejectKind.NOT_FOUND] * 5
+    assert [row.ref.row_id for row in rows] == ids
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     lines=st.lists(st.sampled_from(["", "  ", "x", '{"uri": "none.jpg"}', "ü" * 40]), min_size=1, max_size=30),
@@ -84,3 +97,4 @@ def test_slices_cover_each_line_once(
     assert [row.ref.row_id for piece in reversed(pieces) for row in reversed(list(source.read([piece])))] == [
         *reversed(expected)
     ]
+    assert [row_id_of("a.jsonl", position) for piece in pieces for position in piece.positions] == expected

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, astuple, dataclass, fields
 from functools import lru_cache
 from itertools import groupby
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -253,7 +253,11 @@ def plan_file(first_chunk: int) -> str:
 def chunks_of(data: bytes) -> dict[int, list[Slice]]:
     """The chunks of a plan file, by their numbers, in order."""
     groups = groupby(pq.read_table(pa.BufferReader(data)).to_pylist(), key=lambda row: row.pop("chunk"))
-    return {chunk: [Slice(**row) for row in group] for chunk, group in groups}
+    return {chunk: [_slice_of(row) for row in group] for chunk, group in groups}
+
+
+def _slice_of(row: dict[str, Any]) -> Slice:
+    return Slice(**{**row, "blanks": tuple(row.get("blanks", ()))})
 
 
 @lru_cache(maxsize=4)

@@ -17,8 +17,6 @@ from uniface_ray.data.slices import Slice
 
 _COLUMNS = ("row_id", "parent_id", "uri", "task", "model", "seed")
 _REJECT_COLUMNS = ("error_kind", "error_message", "stage", "attempts")
-# Blank lines of JSONL are no rows but have positions: how far past a slice's count its last row may be.
-_BLANKS = 100_000
 _IDS_TOLD = 3
 
 
@@ -127,16 +125,9 @@ def _missing(slices: Sequence[Slice], seen: set[int], rest: set[int]) -> list[in
     """Ids of the slices' rows that are not in `seen`; those that are, are taken out of `rest`."""
     missing: list[int] = []
     for one in slices:
-        ids = [row_id_of(one.path, position) for position in range(one.start, one.start + one.count)]
-        lacking = [row_id for row_id in ids if row_id not in seen]
+        ids = [row_id_of(one.path, position) for position in one.positions]
         rest.difference_update(ids)
-        position = one.start + one.count
-        while lacking and rest and position < one.start + one.count + _BLANKS:
-            if (row_id := row_id_of(one.path, position)) in rest:
-                rest.remove(row_id)
-                lacking.pop()
-            position += 1
-        missing += lacking
+        missing += (row_id for row_id in ids if row_id not in seen)
     return missing
 
 

@@ -24,6 +24,7 @@ class Slice:
         offset: bytes before the first row, in JSONL, CSV (of a gzip file: of what it holds) and tars; else 0.
         size: bytes of the file when it was listed, to notice a change.
         bytes: of these rows' images, about; 0 where they are files of their own that the table only names.
+        blanks: positions between the first row and the last that are no rows, as blank lines of JSONL.
     """
 
     path: str
@@ -32,6 +33,16 @@ class Slice:
     offset: int = 0
     size: int = 0
     bytes: int = 0
+    blanks: tuple[int, ...] = ()
+
+    @property
+    def positions(self) -> list[int]:
+        """Of the rows, in order; known without the file."""
+        if not self.blanks:
+            return list(range(self.start, self.start + self.count))
+        blanks = set(self.blanks)
+        between = range(self.start, self.start + self.count + len(blanks))
+        return [position for position in between if position not in blanks][: self.count]
 
 
 class Source(Protocol):

@@ -59,20 +59,22 @@ class TextSource:
 
     def slices(self, file: FileEntry, rows: int, max_bytes: int) -> Iterator[Slice]:
         start, offset, count = 0, 0, 0
+        blanks: list[int] = []
         try:
             for record in self._records(file.name):
                 if not count:
                     start, offset = record.number, record.offset
+                blanks += range(start + count + len(blanks), record.number)
                 count += 1
                 if count == rows:
-                    yield Slice(file.name, start, count, offset, file.size)
-                    start, offset, count = record.number + 1, record.end, 0
+                    yield Slice(file.name, start, count, offset, file.size, blanks=tuple(blanks))
+                    start, offset, count, blanks = record.number + 1, record.end, 0, []
         except (FileNotFoundError, *_DAMAGED):
             count += 1  # gone since it was listed, or cut short: one row, which `read` will reject
         except OSError as error:
             raise cannot_count(self._files.uri(file.name), error) from error
         if count:
-            yield Slice(file.name, start, count, offset, file.size)
+            yield Slice(file.name, start, count, offset, file.size, blanks=tuple(blanks))
 
     def read(self, slices: Sequence[Slice]) -> Iterator[Row]:
         rows = (row for piece in slices for row in self._rows(piece))
@@ -92,7 +94,7 @@ class TextSource:
             error = RejectError(RejectKind.UNSUPPORTED_FORMAT, f"{uri} cannot be read as gzip: {cause}")
         except (OSError, ValueError) as cause:
             error = reject_of(cause, uri)
-        yield from rejected_rows(piece, uri, range(position, position + piece.count - done), error)
+        yield from rejected_rows(piece, uri, piece.positions[done:], error)
 
     def _row(self, path: str, record: Record) -> Row:
         ref = RowRef(row_id_of(path, record.number), self._files.uri(path))
