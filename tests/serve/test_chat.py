@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import openai
 import pytest
 
@@ -119,6 +120,9 @@ def test_answers_of_a_given_form(client: openai.OpenAI) -> None:
         ({"messages": about("  ")}, 400, {"param": "messages"}),
         ({"messages": about("x", b"no picture")}, 400, {"code": "unsupported_format"}),
         ({"messages": about("x" * 9000)}, 400, {"code": "bad_request"}),
+        ({"messages": about("x" * 32_001)}, 400, {"code": "invalid_value"}),
+        ({"messages": [{"role": "system", "content": "x" * 32_000}, *about("y")]}, 400, {"code": "invalid_value"}),
+        ({"stop": ["x" * 201]}, 400, {"code": "invalid_value"}),
         ({"max_tokens": 0}, 400, {"param": "max_tokens"}),
         ({"max_tokens": 10**6}, 400, {"code": "bad_request"}),
         ({"temperature": 2.5}, 400, {"param": "temperature"}),
@@ -137,6 +141,25 @@ def test_mistakes_are_told(client: openai.OpenAI, change: dict[str, Any], status
         assert caught.value.status_code == status
         assert isinstance(caught.value.body, dict)
         assert error.items() <= caught.value.body.items()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"messages": about("\ud800")},
+        {"messages": [{"role": "system", "content": "\ud800"}, *about("who?")]},
+        {"model": "\ud800"},
+        {"stop": "\ud800"},
+        {"guided_choice": ["\ud800"]},
+        {"response_format": form({"const": "\ud800"})},
+        {"\ud800": 1},
+    ],
+)
+def test_half_a_character_is_a_mistake(address: str, change: dict[str, Any]) -> None:
+    body = {"messages": about("who?"), **change}
+    answer = httpx2.post(f"{address}/v1/chat/completions", content=json.dumps(body))
+    assert answer.status_code in (400, 404), answer.text
+    assert answer.json()["error"]["type"] == "invalid_request_error"
 
 
 def test_what_changes_no_answer_is_accepted(client: openai.OpenAI) -> None:

@@ -155,9 +155,70 @@ def test_a_failed_engine_fails_who_waits_and_says_so() -> None:
             await outcome_of(loop, question())
         return outcomes
 
-    assert [getattr(one, "code", None) for one in asyncio.run(unlucky())] == ["replica_gone"] * 3
+    assert [getattr(one, "code", None) for one in asyncio.run(unlucky())] == ["replica_died"] * 3
     assert "nothing works" in str(loop.trouble(60.0))
     assert not asyncio.run(loop.ready())
+
+
+def test_a_request_that_the_engine_cannot_take_fails_alone() -> None:
+    class Chokes(Steps):
+        def submit(self, request: Request) -> int:
+            if isinstance(request, Ask) and request.question == "poison":
+                raise TypeError("not of its words")
+            return super().submit(request)
+
+    loop = EngineLoop(Chokes(), 4, 4, 4)
+
+    async def both() -> list[Outcome | BaseException]:
+        asked = [asyncio.create_task(outcome_of(loop, Ask(PIXELS, what, 200))) for what in ("?", "poison", "?")]
+        return list(await asyncio.gather(*asked, return_exceptions=True))
+
+    first, failed, last = asyncio.run(both())
+    assert first == last == Text("x" * 200, 200)
+    assert isinstance(failed, ApiError)
+    assert (failed.status, failed.code) == (500, "internal_error")
+    assert loop.trouble(60.0) is None
+    assert not any(loop.load.values())
+    loop.close()
+
+
+def test_idle_hours_are_no_time_to_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    hours = 0.0
+    monotonic = time.monotonic
+    monkeypatch.setattr(time, "monotonic", lambda: monotonic() + hours * 3600)
+    engine = Steps()
+    loop = EngineLoop(engine, 1, 1, 4, longest_wait_s=300.0)
+
+    async def crowd(longest: int) -> int:
+        engine.may_step.clear()
+        asked = [asyncio.create_task(outcome_of(loop, question(longest))) for _ in range(5)]
+        while loop.load["waiting"] < 4:
+            await asyncio.sleep(0.001)
+        with pytest.raises(ApiError) as caught:
+            await outcome_of(loop, question())
+        engine.may_step.set()
+        await asyncio.gather(*asked)
+        return int(caught.value.headers["Retry-After"])
+
+    async def night() -> tuple[int, int]:
+        nonlocal hours
+        await outcome_of(loop, question())
+        hours = 9
+        await outcome_of(loop, question())
+        morning = await crowd(1)
+        engine.may_step.clear()
+        slow = asyncio.create_task(outcome_of(loop, question()))
+        while loop.load["answers"] == 0 or loop.trouble(-1.0) is None:
+            await asyncio.sleep(0.001)
+        hours = 18  # while it works
+        engine.may_step.set()
+        await slow
+        return morning, await crowd(1)
+
+    morning, after_work = asyncio.run(night())
+    loop.close()
+    assert morning < 60
+    assert after_work == 300
 
 
 def test_a_step_that_does_not_end_is_trouble() -> None:
@@ -174,6 +235,13 @@ def test_a_step_that_does_not_end_is_trouble() -> None:
         engine.may_step.set()
         await asked
         assert loop.trouble(0.05) is None
+        may_submit, submit = threading.Event(), engine.submit
+        engine.submit = lambda request: (may_submit.wait(), submit(request))[1]  # type: ignore[method-assign]
+        asked = asyncio.create_task(outcome_of(loop, question()))
+        while loop.trouble(0.05) is None:
+            await asyncio.sleep(0.001)
+        may_submit.set()
+        await asked
 
     asyncio.run(wait())
     loop.close()

@@ -12,7 +12,7 @@ from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 
 from uniface_ray.engine.protocol import Ask, Draw, Drawing, Request, Text
 from uniface_ray.serve.errors import ApiError, busy
-from uniface_ray.serve.loop import REPLICA_GONE
+from uniface_ray.serve.loop import REPLICA_DIED, REPLICA_GONE
 from uniface_ray.serve.models import News
 from uniface_ray.serve.remote_model import RemoteModel
 
@@ -77,14 +77,27 @@ def image(level: int, last: bool = False) -> News:
     return News(Drawing(np.full((3, 8, 8), level, np.uint8), ""), last)
 
 
-LOST: list[Callable[[], Exception]] = [RayActorError, lambda: ApiError(503, "it went away", code=REPLICA_GONE)]
+def gone() -> Exception:
+    return ApiError(503, "it went away", code=REPLICA_GONE)
 
 
-@pytest.mark.parametrize("lost", LOST)
-def test_a_lost_replica_is_asked_again(lost: Callable[[], Exception]) -> None:
-    handle = Handle(([], lost()), ([], lost()), ([text("done", True)], None))
+DIED: list[Callable[[], Exception]] = [RayActorError, lambda: ApiError(503, "it failed", code=REPLICA_DIED)]
+
+
+@pytest.mark.parametrize("died", DIED)
+def test_a_lost_replica_is_asked_again(died: Callable[[], Exception]) -> None:
+    handle = Handle(([], gone()), ([], died()), ([], gone()), ([text("done", True)], None))
     assert asked(handle, Ask(PIXELS, "?", 4)) == [text("done", True)]
-    assert handle.calls == 3
+    assert handle.calls == 4
+
+
+@pytest.mark.parametrize("died", DIED)
+def test_a_request_that_two_replicas_die_of_gets_no_third(died: Callable[[], Exception]) -> None:
+    handle = Handle(*[([], died())] * 9)
+    with pytest.raises(ApiError, match="2 replicas were lost") as caught:
+        asked(handle, Ask(PIXELS, "?", 4))
+    assert (caught.value.status, handle.calls) == (500, 2)
+    assert caught.value.headers == {"x-should-retry": "false"}
 
 
 def test_unfinished_images_are_seen_once_each() -> None:
@@ -95,7 +108,7 @@ def test_unfinished_images_are_seen_once_each() -> None:
 
 
 def test_replicas_that_are_always_lost_are_an_error_in_the_end() -> None:
-    handle = Handle(*[([], RayActorError())] * 9)
+    handle = Handle(*[([], gone())] * 9)
     with pytest.raises(ApiError, match="again and again") as caught:
         asked(handle, Ask(PIXELS, "?", 4))
     assert (caught.value.status, handle.calls) == (503, 6)

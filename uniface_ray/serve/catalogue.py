@@ -97,7 +97,9 @@ def build_loop(
     """A model at work; for `broken` see `EngineLoop`."""
     engine = build_engine(config, model, device, dtype, threads)
     images = min(config.serve.image_batch, config.engine.batch_size)
-    return EngineLoop(engine, config.engine.batch_size, images, config.serve.max_waiting, broken)
+    return EngineLoop(
+        engine, config.engine.batch_size, images, config.serve.max_waiting, config.serve.timeout_s, broken
+    )
 
 
 __all__ = ["Entry", "build_engine", "build_loop", "catalogue", "check"]

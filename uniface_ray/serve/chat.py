@@ -14,7 +14,7 @@ from fastapi.responses import Response
 from uniface_ray.core.errors import UserError
 from uniface_ray.core.records import Reject, seed_of
 from uniface_ray.engine.protocol import Ask, Text
-from uniface_ray.serve.chat_schema import ChatRequest, ImagePart, Message
+from uniface_ray.serve.chat_schema import LONGEST_TEXT, ChatRequest, ImagePart, Message
 from uniface_ray.serve.errors import ApiError, rejected
 from uniface_ray.serve.growth import Growth
 from uniface_ray.serve.models import Served
@@ -183,7 +183,7 @@ def question_of(messages: Sequence[Message]) -> str:
     """The last user message's text; before it, what the system says.
 
     Raises:
-        ApiError: there is none.
+        ApiError: there is none, or it is too long.
     """
     if messages[-1].role != "user":
         raise ApiError(400, "messages: the last one must be the user's", param="messages", code="invalid_value")
@@ -191,7 +191,11 @@ def question_of(messages: Sequence[Message]) -> str:
     asked = "\n".join(messages[-1].texts).strip()
     if not asked:
         raise ApiError(400, "messages: the last one asks nothing: give it text", param="messages", code="invalid_value")
-    return "\n".join([*rules, asked])
+    text = "\n".join([*rules, asked])
+    if len(text) > LONGEST_TEXT:
+        what = f"messages: the last one, with the system's, has {len(text):,} characters; {LONGEST_TEXT:,} are the most"
+        raise ApiError(400, what, param="messages", code="invalid_value")
+    return text
 
 
 def picture_of(messages: Sequence[Message]) -> tuple[str, str]:

@@ -40,6 +40,12 @@ _WITHOUT_EFFECT = (
 )
 
 _LONGEST_SCHEMA = 16_384  # characters: the model's thread reads it
+LONGEST_TEXT = 32_000
+"""Characters of a question with what the system says before it: the model's thread makes tokens of them."""
+
+# Whatever has a length for pydantic is text that can be encoded too: JSON may hold halves of characters.
+Text = Annotated[str, Field(max_length=LONGEST_TEXT)]
+Stop = Annotated[str, Field(min_length=1, max_length=200)]
 
 
 class _Body(BaseModel):
@@ -50,7 +56,7 @@ class TextPart(_Body):
     """Text of a message."""
 
     type: Literal["text"]
-    text: str
+    text: Text
 
 
 class ImageUrl(_Body):
@@ -74,7 +80,7 @@ class Message(_Body):
     """One turn of the conversation."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[Part] | None = None
+    content: Text | list[Part] | None = None
     name: str | None = None
     refusal: str | None = None
 
@@ -146,7 +152,7 @@ class ChatRequest(_Body):
     top_p: float | None = Field(default=None, gt=0, le=1, allow_inf_nan=False)
     seed: int | None = Field(default=None, ge=-(2**63), lt=2**63)
     n: int | None = Field(default=None, ge=1, le=16)
-    stop: Annotated[str, Field(min_length=1)] | list[Annotated[str, Field(min_length=1)]] | None = None
+    stop: Stop | list[Stop] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     response_format: ResponseFormat | None = None
@@ -176,4 +182,4 @@ class ChatRequest(_Body):
         return [self.stop] if isinstance(self.stop, str) else self.stop or []
 
 
-__all__ = ["ChatRequest", "ImagePart", "Message"]
+__all__ = ["LONGEST_TEXT", "ChatRequest", "ImagePart", "Message"]

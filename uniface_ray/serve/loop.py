@@ -17,7 +17,9 @@ from uniface_ray.serve.models import News
 
 _LOG = logging.getLogger(__name__)
 REPLICA_GONE = "replica_gone"
-"""Code of the error of a request that another replica may answer."""
+"""Code of the error of a request that another replica may answer: this one has not begun with it."""
+REPLICA_DIED = "replica_died"
+"""Code of the error of a request that the engine failed with, of which it may be the cause."""
 # Weight of the last interval between two ends of requests in the running mean.
 _RECENT = 0.1
 
@@ -62,6 +64,7 @@ class EngineLoop:
         answers: int,
         drawings: int,
         max_waiting: int,
+        longest_wait_s: float = 300.0,
         broken: Callable[[], None] = lambda: None,
     ) -> None:
         """Start the thread.
@@ -71,12 +74,14 @@ class EngineLoop:
             answers: slots for requests that are no drawings.
             drawings: slots for drawings.
             max_waiting: requests of a kind beyond its slots before the next one is refused.
+            longest_wait_s: after which who was refused is told to come again, at the most.
             broken: called in the thread when the engine has failed, after all who wait have been told.
         """
         self.image_size = engine.image_size
         self._engine = engine
         self._slots = {False: answers, True: drawings}
         self._max_waiting = max_waiting
+        self._longest_wait_s = longest_wait_s
         self._when_broken = broken
         self._calls: dict[bool, int] = {False: 0, True: 0}
         self._pace_s = 0.0
@@ -100,7 +105,7 @@ class EngineLoop:
         room = self._slots[draws] + self._max_waiting
         if self._calls[draws] >= room:
             what = f"{room} requests are under way or waiting, as many as are allowed; try again later"
-            raise busy(what, self._pace_s * self._max_waiting / 2)
+            raise busy(what, min(self._pace_s * self._max_waiting / 2, self._longest_wait_s))
         call = _Call(request)
         if not self._put(call):
             raise _gone()
@@ -176,8 +181,8 @@ class EngineLoop:
             self._step_since = None
             with self._changed:
                 self._ended = True
-                left = [*calls.values(), *(call for call in self._inbox if call.number is None)]
-            self._tell([(call, _gone()) for call in left])
+                waiting = [call for call in self._inbox if call.number is None]
+            self._tell([*((call, _died()) for call in calls.values()), *((call, _gone()) for call in waiting)])
             if self._broken:
                 self._when_broken()
 
@@ -189,14 +194,23 @@ class EngineLoop:
             if self._closing and not (self._inbox or calls):
                 return False
             inbox, self._inbox = self._inbox, []
+        self._step_since = time.monotonic()
+        if not calls:
+            self._ended_at = self._step_since  # it was idle: that is no time a request took
         for call in inbox:
             if call.gone:
                 if call.number is not None and call.number in calls:
                     del calls[call.number]
                     self._engine.cancel(call.number)
-            else:
+                continue
+            try:
                 call.number = self._engine.submit(call.request)
-                calls[call.number] = call
+            except Exception:  # of this request's making: it must not end the others
+                _LOG.exception("the engine cannot take a request")
+                self._tell([(call, _failed())])
+                continue
+            calls[call.number] = call
+        self._step_since = None
         return True
 
     def _step(self, calls: dict[int, _Call]) -> None:
@@ -233,4 +247,12 @@ def _gone() -> ApiError:
     return ApiError(503, "the replica of this request went away; try again", code=REPLICA_GONE)
 
 
-__all__ = ["REPLICA_GONE", "EngineLoop"]
+def _died() -> ApiError:
+    return ApiError(503, "the replica failed while it worked at this request; try again", code=REPLICA_DIED)
+
+
+def _failed() -> ApiError:
+    return ApiError(500, "the server failed at this request; its log says why", code="internal_error")
+
+
+__all__ = ["REPLICA_DIED", "REPLICA_GONE", "EngineLoop"]

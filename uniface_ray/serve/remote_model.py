@@ -11,11 +11,12 @@ from ray.serve.handle import DeploymentHandle
 
 from uniface_ray.engine.protocol import Ask, Draw, Request
 from uniface_ray.serve.errors import ApiError, busy
-from uniface_ray.serve.loop import REPLICA_GONE
+from uniface_ray.serve.loop import REPLICA_DIED, REPLICA_GONE
 from uniface_ray.serve.models import News
 
 _LOG = logging.getLogger(__name__)
 _TRIES = 6
+_DEATHS = 2  # of replicas that had the request: it may be what they died of
 _WAIT_S = 0.2  # before the second try; each further one waits twice as long
 _READY_S = 5.0
 
@@ -38,6 +39,7 @@ class RemoteModel:
     async def ask(self, request: Request) -> AsyncGenerator[News]:
         """See `models.Served`."""
         told = 0  # unfinished images that the reader has; an answer that begins anew is recognised by its words
+        deaths = 0
         for attempt in range(1, _TRIES + 1):
             seen = 0
             try:
@@ -52,6 +54,11 @@ class RemoteModel:
                 reason = _why_again(error)
                 if reason is None:
                     raise self._told(error) from error
+                deaths += _died(error)
+                if deaths == _DEATHS:
+                    what = f"{deaths} replicas were lost while they worked at this request; it is not tried again"
+                    # OpenAI's clients would ask again by themselves.
+                    raise ApiError(500, what, code=REPLICA_DIED, headers={"x-should-retry": "false"}) from error
                 if attempt == _TRIES:
                     what = "the replicas of this request were lost, again and again; try later"
                     raise ApiError(503, what, code=REPLICA_GONE, headers={"Retry-After": "5"}) from error
@@ -104,9 +111,15 @@ def _why_again(error: Exception) -> str | None:
     if isinstance(error, RayActorError | ReplicaUnavailableError):
         return f"the replica was lost ({type(error).__name__})"
     cause = error.cause if isinstance(error, RayTaskError) else error
-    if isinstance(cause, ApiError) and cause.code == REPLICA_GONE:
+    if isinstance(cause, ApiError) and cause.code in (REPLICA_DIED, REPLICA_GONE):
         return cause.message
     return None
+
+
+def _died(error: Exception) -> bool:
+    """Whether the replica had the request, and did not only refuse it."""
+    cause = error.cause if isinstance(error, RayTaskError) else error
+    return isinstance(error, RayActorError) or (isinstance(cause, ApiError) and cause.code == REPLICA_DIED)
 
 
 __all__ = ["RemoteModel"]
