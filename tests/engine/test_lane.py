@@ -74,9 +74,10 @@ def test_a_model_that_does_nothing_any_more_is_noticed_in_any_batch(slots: int) 
         run(Runner(poisoned(*range(20))), [One(number, number) for number in range(20)], slots)
 
 
-def test_bad_rows_between_good_ones_are_just_bad_rows() -> None:
+@pytest.mark.parametrize("slots", [1, 4, 9, 60])
+def test_bad_rows_between_good_ones_are_just_bad_rows(slots: int) -> None:
     work = [One(number, number) for number in range(60)]
-    outcomes = run(Runner(poisoned(*(number for number in range(60) if number % 7))), work, 1)
+    outcomes = run(Runner(poisoned(*(number for number in range(60) if number % 7))), work, slots)
     assert sum(reject is None for reject in outcomes.values()) == 9
 
 

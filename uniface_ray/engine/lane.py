@@ -102,9 +102,8 @@ class Lane(Generic[W]):
         running = list(self.scheduler.running)
         failed = self._advance(running, 0)
         failing |= {one.origin for one in running if one.id in failed}
-        if len(failed) < len(running):
-            self._failing.clear()
-        self._failing |= failing
+        # Whatever went on shows that the model works, however many others failed beside it.
+        self._failing = set() if len(failed) < len(running) else self._failing | failing
         if failing and len(self._failing) >= _FAILURES:
             last = next(reject for reject in (*failed.values(), *(reject for _, reject in ended)) if reject)
             raise UniFaceError(
