@@ -81,11 +81,25 @@ def test_bad_rows_between_good_ones_are_just_bad_rows(slots: int) -> None:
     assert sum(reject is None for reject in outcomes.values()) == 9
 
 
-def test_what_fitted_into_memory_is_remembered() -> None:
-    runner = Runner(lambda running: torch.OutOfMemoryError("full") if len(running) > 3 else None)
+def cpu_is_full() -> Exception:
+    """The error of torch where the machine's memory is full."""
+    with pytest.raises(RuntimeError) as raised:
+        torch.empty(2**60, dtype=torch.uint8)
+    return raised.value
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("full"), cpu_is_full(), MemoryError()])
+def test_what_fitted_into_memory_is_remembered(error: Exception) -> None:
+    runner = Runner(lambda running: error if len(running) > 3 else None)
     outcomes = run(runner, [One(number, number) for number in range(32)], 8)
     assert not any(outcomes.values())
     assert sum(size > 3 for size in runner.calls) == 2  # 8 and 4, once each
+
+
+def test_a_replica_in_whose_memory_nothing_fits_is_not_started_again() -> None:
+    with pytest.raises(UniFaceError, match="answers none of 8 requests") as raised:
+        run(Runner(lambda _: cpu_is_full()), [One(number, number) for number in range(8)], 8)
+    assert not isinstance(raised.value, BrokenProcessError)
 
 
 def test_a_request_that_is_too_large_alone_does_not_make_others_go_one_by_one() -> None:
@@ -98,3 +112,23 @@ def test_a_request_that_is_too_large_alone_does_not_make_others_go_one_by_one() 
 def test_a_device_that_failed_ends_the_process() -> None:
     with pytest.raises(BrokenProcessError, match="the device of this replica failed"):
         run(Runner(lambda _: torch.AcceleratorError("gone")), [One(0, 0)], 1)
+
+
+@pytest.mark.parametrize("error", [torch.AcceleratorError("gone"), torch.OutOfMemoryError("full"), cpu_is_full()])
+@pytest.mark.parametrize("method", ["collect", "keep"])
+def test_what_fails_between_two_batches_ends_the_process(
+    method: str, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise error
+
+    runner = Runner(lambda _: None)
+    monkeypatch.setattr(runner, method, fails)
+    lane = Lane(runner, 2, 2)
+    lane.scheduler.add(One(0, 0))
+    with pytest.raises(BrokenProcessError, match="of this replica"):
+        lane.step()
+    if method == "keep":
+        lane.scheduler.running.append(One(1, 1))
+        with pytest.raises(BrokenProcessError, match="of this replica"):
+            lane.drop(lambda one: one.id == 1)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from uniface_ray.core.errors import BrokenProcessError
 from uniface_ray.engine.protocol import Ask, Outcome, Request, Text
 from uniface_ray.engine.shared import SharedEngine
 from uniface_ray.engine.uniface import UniFaceEngine
@@ -81,6 +82,26 @@ def test_an_error_of_a_step_is_told_to_all_and_the_next_ones_are_answered() -> N
                 one.result()
     assert len(shared.run(asks(1, 2), lambda: None)[0]) == 2
     assert shared.run([], lambda: None)[0] == []
+
+
+def test_an_engine_that_is_broken_for_good_tells_everybody() -> None:
+    class Broken(Steps):
+        def cancel(self, number: int) -> None:
+            raise BrokenProcessError("gone")
+
+    shared, told = SharedEngine(Broken()), []
+
+    def ask() -> None:
+        try:
+            shared.run(asks(999, 5), lambda: None)
+        except ValueError as error:
+            told.append(str(error))
+
+    for _ in range(2):  # the second one finds the engine's thread alive
+        caller = threading.Thread(target=ask, daemon=True)
+        caller.start()
+        caller.join(20)
+    assert told == ["bad luck"] * 2
 
 
 def test_beats_tell_of_steps_and_not_of_time(monkeypatch: pytest.MonkeyPatch) -> None:

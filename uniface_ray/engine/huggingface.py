@@ -9,10 +9,11 @@ import torch
 import transformers
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from uniface_ray.core.errors import BrokenProcessError, UniFaceError
+from uniface_ray.core.errors import UniFaceError
 from uniface_ray.core.records import Reject, RejectError, RejectKind
 from uniface_ray.engine.allocator import keep_freed_memory
 from uniface_ray.engine.chat_batch import ChatBatch, ChatModel
+from uniface_ray.engine.failures import broken_process, is_out_of_memory
 from uniface_ray.engine.guided import Forms
 from uniface_ray.engine.protocol import Ask, Drawing, Outcome, Request, Text, run_all
 from uniface_ray.engine.sampling import Sampling
@@ -84,11 +85,13 @@ class TransformersEngine:
         return number
 
     @torch.inference_mode()
+    @broken_process()
     def step(self) -> list[tuple[int, Outcome]]:
         """One more token of all answers under way, or the first ones of the next batch.
 
         Raises:
             UniFaceError: requests about several pictures have failed, and none went on in between: the model is broken.
+            BrokenProcessError: this process can do nothing more.
         """
         self._give_up_late()
         self._progress = []
@@ -97,8 +100,8 @@ class TransformersEngine:
         if self._batch:
             try:
                 self._batch.step()
-            except torch.AcceleratorError as error:
-                raise BrokenProcessError(f"the device of this replica failed: {error}") from error
+            except torch.AcceleratorError:
+                raise
             except Exception as error:
                 self._split(self._batch, error)
             else:
@@ -164,7 +167,7 @@ class TransformersEngine:
         """Halves of a batch that failed go on alone, and a single request that did is rejected."""
         self._batch = None
         left = [one for one in batch.rows if one.id in self._requests]
-        out_of_memory = isinstance(error, MemoryError | torch.OutOfMemoryError)
+        out_of_memory = is_out_of_memory(error)
         if len(left) > 1:
             middle = len(left) // 2
             self._most = middle if out_of_memory else self._most

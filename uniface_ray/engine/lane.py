@@ -5,8 +5,9 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 
-from uniface_ray.core.errors import BrokenProcessError, UniFaceError
+from uniface_ray.core.errors import UniFaceError
 from uniface_ray.core.records import Reject, RejectKind
+from uniface_ray.engine.failures import broken_process, is_out_of_memory
 from uniface_ray.engine.scheduler import Scheduler
 
 # Origins whose work failed, with nothing in between that went on: then it is the model, not they.
@@ -81,11 +82,13 @@ class Lane(Generic[W]):
     def __len__(self) -> int:
         return len(self.scheduler.running) + len(self.scheduler.waiting)
 
+    @broken_process()
     def drop(self, is_gone: Callable[[W], bool]) -> None:
         """Let go of work, wherever it is; its slots are free at once."""
         self.scheduler.forget(is_gone)
         self._leave(is_gone)
 
+    @broken_process()
     def step(self) -> list[tuple[W, Reject | None]]:
         """Let waiting work enter, and do one step of all that runs.
 
@@ -94,6 +97,7 @@ class Lane(Generic[W]):
 
         Raises:
             UniFaceError: work of several origins has failed, and none went on in between: then the model is broken.
+            BrokenProcessError: this process can do nothing more.
         """
         entering = self.scheduler.admit(self.most_entering, self.runner.order)
         failed = self._enter(entering, len(self.scheduler.running) - len(entering))
@@ -144,10 +148,10 @@ class _InParts(Generic[W]):
         try:
             self.call(work, first)
             return {}
-        except torch.AcceleratorError as error:
-            raise BrokenProcessError(f"the device of this replica failed: {error}") from error
+        except torch.AcceleratorError:  # which no smaller batch would help
+            raise
         except Exception as error:
-            out_of_memory = isinstance(error, MemoryError | torch.OutOfMemoryError)
+            out_of_memory = is_out_of_memory(error)
             if len(work) == 1:
                 kind = RejectKind.OUT_OF_MEMORY if out_of_memory else RejectKind.MODEL_ERROR
                 return {work[0].id: Reject(kind, f"{type(error).__name__}: {error}", "engine", attempts=2)}

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from uniface_ray.engine.protocol import Engine, Outcome, Request
@@ -112,12 +113,13 @@ class SharedEngine:
         """The error is everybody's; the engine starts anew with the next who ask."""
         numbers, calls = list(self._calls), {*self._calls.values(), *inbox}
         self._calls.clear()
-        for number in numbers:
-            self._engine.cancel(number)
         for call in calls:
             if not call.ended.is_set():
                 call.error = error
                 call.ended.set()
+        for number in numbers:
+            with suppress(Exception):  # an engine that is broken may raise here too, and has told so already
+                self._engine.cancel(number)
 
 
 __all__ = ["SharedEngine"]

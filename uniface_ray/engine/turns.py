@@ -6,6 +6,8 @@ from contextlib import contextmanager
 
 import torch
 
+from uniface_ray.engine.failures import broken_process
+
 
 class Turns:
     """After each step of drawing, answers have their part of the time before the next one."""
@@ -38,7 +40,8 @@ class Turns:
         start = time.monotonic()
         yield
         if self._answers_s and self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
+            with broken_process():
+                torch.cuda.synchronize(self._device)
         self._owed_s = self._answers_s * (time.monotonic() - start)
 
 
