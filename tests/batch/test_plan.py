@@ -71,6 +71,7 @@ def test_new_files_become_new_chunks_and_old_numbers_stay(faces: Path, sink: Fol
     again = Plan.load(sink)
     listing = again.extend(source(faces), chunk_rows=3, limit=None)
     assert (listing.added, listing.vanished, listing.changed) == (1, 1, 1)
+    assert listing.changed_examples == ["4.jpg"]
     assert planned(again) == [*before, "00.jpg"]
     nothing = Plan.load(sink).extend(source(faces), chunk_rows=3, limit=None)
     assert (nothing.added, nothing.vanished) == (0, 1)

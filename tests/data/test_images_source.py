@@ -55,6 +55,14 @@ def test_images_that_are_too_large_or_gone(place: Folder) -> None:
     assert rows[1].reject.message.endswith("b.jpg has 101 bytes, but decode.max_bytes allows 100")
 
 
+def test_an_image_is_as_large_as_it_is_now(place: Folder) -> None:
+    place.write("a.jpg", bytes(101))
+    source = source_of(place, max_bytes=100)
+    pieces = plan(source)
+    place.write("a.jpg", bytes(50))
+    assert kinds_of(list(source.read(pieces))) == [None]
+
+
 def test_the_portraits_of_the_package(portraits: list[bytes]) -> None:
     source = open_source(SourceConfig(path="package://assets/portraits"), StorageConfig(), DecodeConfig())
     assert [row.data for row in rows_of(source)] == portraits

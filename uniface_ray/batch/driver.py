@@ -9,10 +9,10 @@ from uniface_ray.batch.limits import RejectLimit
 from uniface_ray.batch.manifest import Manifest
 from uniface_ray.batch.needs import leave_memory_to_supervisors, local_cpus, needed_cpus
 from uniface_ray.batch.plan import Plan
+from uniface_ray.batch.planned import planned, remarks
 from uniface_ray.batch.preflight import Checked, check
 from uniface_ray.batch.replaying import begin, end
 from uniface_ray.batch.reporting import close_run
-from uniface_ray.batch.spreading import rows_of_a_chunk
 from uniface_ray.batch.stages import sink_failed
 from uniface_ray.batch.strays import sweep
 from uniface_ray.batch.tally import Tally, read_markers
@@ -26,10 +26,6 @@ from uniface_ray.core.progress import RunState
 from uniface_ray.core.sink_config import ReplaySettings
 from uniface_ray.core.view import View
 from uniface_ray.engine.device import local_gpus, resolve_device, resolve_dtype
-from uniface_ray.tasks.registry import build_task
-
-# Decoded, a chunk is 3 bytes a pixel of the model's size: this many bytes are enough to move at a time.
-_CHUNK_PIXELS = 128 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +119,7 @@ def _run_alone(
         if replay:
             job, plan = begin(job, manifest, course.tally, replay)
         else:
-            plan = _planned(job, manifest, course.tally, view)
+            plan = planned(job, manifest, course.tally, view)
         return _finish(job, plan, manifest, course, view, asked, cluster, lease)
     except SinkInUseError:
         raise  # it is another run's to say what became of it
@@ -176,6 +172,8 @@ def _finish(
     if state == "done":
         _sweep(lease, tally, view)
     close_run(job, plan, course, manifest, state, view)
+    for remark in remarks(manifest):
+        view.note(remark)
     return RunSummary(state, tally.counts(), sink.uri, exit_code=128 + (asked.number or 0) if undone else 0)
 
 
@@ -226,43 +224,6 @@ def _device(config: JobConfig, cluster: Cluster | None) -> str:
     if cluster and config.engine.device == "cuda":
         return "cuda"  # a cluster that scales to zero has no GPUs before it is asked for one
     return resolve_device(config.engine, cluster.gpus if cluster else local_gpus())
-
-
-def _planned(job: Job, manifest: Manifest, tally: Tally, view: View) -> Plan:
-    """The plan, brought up to date with the source, and what of it is done."""
-    config, sink = job.config, manifest.sink
-    view.note(f"listing {config.source.path}")
-    plan = Plan.load(sink)
-    old_rows = plan.rows
-    images = build_task(config).images_out * (config.faces.max_faces if config.faces.enabled else 1)
-    most_rows = max(1, _CHUNK_PIXELS // (3 * job.image_size**2 * images))
-    if config.engine.kind == "null" and not job.source.wanted.image:
-        most_rows = config.run.chunk_rows  # no pixels travel
-    chunk_rows, limit = min(config.run.chunk_rows, most_rows), config.run.limit
-    if not plan.rows:
-        engine = config.engine
-        chunk_rows = rows_of_a_chunk(job.source, chunk_rows, engine.replicas[1], engine.batch_size, limit)
-    listing = plan.extend(job.source, chunk_rows, limit)
-    if not plan.rows:
-        raise UserError(f"source.path is {config.source.path!r}, whose files have no rows: give one that has")
-    tally.input = plan.rows
-    for marker in read_markers(sink):
-        tally.add(marker)
-    manifest.source = {
-        "uri": config.source.path,
-        "format": job.source.format,
-        "files": sum(generation.files for generation in plan.generations),
-        "fingerprint": plan.fingerprint,
-        "vanished_files": listing.vanished,
-        "changed_files": listing.changed,
-    }
-    new = f", {plan.rows - old_rows:,} of them new" if old_rows and listing.added else ""
-    view.note(f"plan: {plan.rows:,} rows in {plan.chunks:,} chunks{new}")
-    if listing.vanished:
-        view.note(f"{listing.vanished:,} planned files are gone from the source")
-    if listing.changed:
-        view.note(f"{listing.changed:,} planned files changed since; what was made of them stays")
-    return plan
 
 
 def _work(

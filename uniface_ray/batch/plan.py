@@ -29,6 +29,7 @@ from uniface_ray.core.storage import FileEntry, Folder
 from uniface_ray.data.slices import Slice, Source
 
 CHUNKS_PER_FILE = 64
+_EXAMPLES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +58,15 @@ class Generation:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What a look at the source found, against the plan: files added to it, gone from it, of another size than then."""
+    """What a look at the source found, against the plan: files added to it, gone from it, of another size than then.
+
+    `changed_examples` has the names of some of the last.
+    """
 
     added: int
     vanished: int
     changed: int
+    changed_examples: Sequence[str] = ()
 
 
 class Plan:
@@ -122,6 +127,7 @@ class Plan:
         known = _Known.of(self)
         writer = _Writer(self.sink, self.chunks)
         added = changed = present = 0
+        examples: list[str] = []
 
         def new_files() -> Iterator[FileEntry]:
             nonlocal added, changed, present
@@ -132,7 +138,10 @@ class Plan:
                     yield file
                 else:
                     present += 1
-                    changed += size != file.size
+                    if size != file.size:
+                        changed += 1
+                        if changed <= _EXAMPLES:
+                            examples.append(file.name)
 
         slices = slices_of(source, new_files(), chunk_rows)
         for chunk in chunked(limited(slices, room), chunk_rows):
@@ -143,7 +152,7 @@ class Plan:
             self.sink.write(name, json.dumps(asdict(generation)).encode())
             self.generations.append(generation)
         vanished = 0 if room is not None else len(known) - present
-        return Listing(added, vanished, changed)
+        return Listing(added, vanished, changed, examples)
 
 
 class PlanIndex:

@@ -6,9 +6,9 @@ import pyarrow as pa
 
 from uniface_ray.core.config import DecodeConfig, SourceConfig
 from uniface_ray.core.errors import UserError
-from uniface_ray.core.records import RejectError, Row, RowRef, row_id_of
+from uniface_ray.core.records import Row, RowRef, row_id_of
 from uniface_ray.core.storage import FileEntry
-from uniface_ray.data.fetching import check_size, fetch_rows
+from uniface_ray.data.fetching import fetch_rows
 from uniface_ray.data.listing import DataFiles
 from uniface_ray.data.slices import Slice
 from uniface_ray.data.wanted import Wanted
@@ -48,9 +48,4 @@ class ImagesSource:
         return fetch_rows(map(self._row, slices), self._files.folder.storage, self._max_bytes)
 
     def _row(self, piece: Slice) -> Row:
-        row = Row(RowRef(row_id_of(piece.path, 0), self._files.uri(piece.path)))
-        try:
-            check_size(row.ref.uri, piece.size, self._max_bytes)  # known from the listing: no request for it
-        except RejectError as error:
-            row.reject = error.at("read")
-        return row
+        return Row(RowRef(row_id_of(piece.path, 0), self._files.uri(piece.path)))

@@ -105,7 +105,8 @@ def check_unchanged(piece: Slice, uri: str, size: int) -> None:
     if size != piece.size:
         raise RejectError(
             RejectKind.NOT_FOUND,
-            f"{uri} has changed since it was listed ({piece.size:,} bytes then, {size:,} now): its rows may be others",
+            f"{uri} has changed since it was listed ({piece.size:,} bytes then, {size:,} now): its rows may be others. "
+            "Under another name it is a new file, and all its rows are done",
         )
 
 
