@@ -161,6 +161,20 @@ def test_a_slow_answer_is_a_timeout(server: Server) -> None:
     assert outcome.kind == RejectKind.TIMEOUT
 
 
+def test_steps_go_on_while_the_server_thinks(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("uniface_ray.engine.remote._STEP_S", 0.01)
+    answering = threading.Event()
+    server.moods = {"slow": lambda _: None if answering.wait(20) else (500, {})}
+    remote = engine(server)
+    number = remote.submit(*asks("slow"))
+    assert [remote.step() for _ in range(5)] == [[]] * 5
+    answering.set()
+    outcomes: list[tuple[int, Any]] = []
+    while not outcomes:
+        outcomes = remote.step()
+    assert outcomes == [(number, Text("slow!", 7))]
+
+
 def test_a_cancelled_request_gives_no_outcome(server: Server) -> None:
     server.delay_s = 0.1
     remote = engine(server, concurrency=1)

@@ -61,6 +61,7 @@ class EngineConfig(Settings):
         threads: torch threads of one replica; null shares the machine's cores among the replicas.
         timeout_s: seconds that one step of the model may take (a batch of images read, a token of every answer, a
             step of every drawing); past that the replica starts again, and a row it hangs on is rejected as timeout.
+            With `kind=openai`, the tries of a request end by `remote.timeout_s` and `remote.attempts` instead.
         image_size: side in pixels of the square pictures that a model of `transformers` is given; null is what its own
             config says, or 448 where it takes any size.
     """

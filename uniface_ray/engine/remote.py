@@ -17,6 +17,8 @@ from uniface_ray.engine.protocol import Ask, Drawing, Outcome, Request, Text, ru
 
 # Requests that fail with none in between that works, after all their tries: then it is the server, not they.
 _FAILURES = 8
+# A step tells that the client is at work on a request, which may take all its tries: it ends with them.
+_STEP_S = 1.0
 _SERVER = (RejectKind.FETCH_FAILED, RejectKind.TIMEOUT)
 
 
@@ -53,12 +55,12 @@ class RemoteEngine:
         return self._next_id
 
     def step(self) -> list[tuple[int, Outcome]]:
-        """Wait until something ends; outcomes of all that has, by id.
+        """Wait a moment for something to end; outcomes of all that has, by id.
 
         Raises:
             StoppedError: the server answers nothing any more, or lets us in no more.
         """
-        done, _ = wait(self._futures, return_when=FIRST_COMPLETED)
+        done, _ = wait(self._futures, _STEP_S, return_when=FIRST_COMPLETED)
         ended = [(self._futures.pop(future), future.result()) for future in done]
         for _, outcome in ended:
             lost = isinstance(outcome, Reject) and outcome.kind in _SERVER
