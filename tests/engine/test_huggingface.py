@@ -141,6 +141,30 @@ def test_a_batch_too_large_for_memory_is_split(engine: TransformersEngine, monke
     assert engine._most == 2
 
 
+def test_a_request_that_is_too_large_alone_does_not_make_others_go_one_by_one(
+    engine: TransformersEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = texts(engine.run(asks()))
+    prompts = engine.chat.prompts
+    sizes: list[int] = []
+
+    def limited_prompts(pictures: Sequence[Any], questions: Sequence[str]) -> Any:
+        sizes.append(len(questions))
+        if "large" in questions:
+            raise torch.OutOfMemoryError("full")
+        return prompts(pictures, questions)
+
+    monkeypatch.setattr(engine.chat, "prompts", limited_prompts)
+    asked = asks()
+    asked[2] = Ask(PIXELS[2], "large", 3)
+    outcomes = engine.run(asked)
+    bad = outcomes.pop(2)
+    assert isinstance(bad, Reject)
+    assert bad.kind == RejectKind.OUT_OF_MEMORY
+    assert texts(outcomes) == good[:2] + good[3:]
+    assert sizes == [4, 2, 2, 1, 1, 4, 1]
+
+
 def test_a_request_that_fails_costs_no_other_and_a_broken_model_is_noticed(
     engine: TransformersEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

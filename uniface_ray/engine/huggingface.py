@@ -65,6 +65,7 @@ class TransformersEngine:
         self._waiting: deque[int] = deque()
         self._parts: deque[list[int]] = deque()  # of batches that failed
         self._most: int | None = None  # what fitted into memory, once more did not
+        self._halves: list[int] = []  # sizes that may be that, while parts are left
         self._failing: set[Hashable] = set()
         self._batch: ChatBatch | None = None
         self._ended: list[tuple[int, Outcome]] = []
@@ -126,7 +127,9 @@ class TransformersEngine:
     def _next_batch(self) -> list[int]:
         if self._parts:
             return [number for number in self._parts.popleft() if number in self._requests]
-        count = min(len(self._waiting), self._most or self.batch_size, self.batch_size)
+        if self._halves:
+            self._most, self._halves = min([*self._halves, self._most or self.batch_size]), []
+        count = min(len(self._waiting), self._most or self.batch_size)
         return [self._waiting.popleft() for _ in range(count)]
 
     def _begun(self, numbers: Sequence[int]) -> ChatBatch | None:
@@ -170,9 +173,11 @@ class TransformersEngine:
         out_of_memory = is_out_of_memory(error)
         if len(left) > 1:
             middle = len(left) // 2
-            self._most = middle if out_of_memory else self._most
+            self._halves += [middle] if out_of_memory else []
             self._parts.extendleft([[one.id for one in half] for half in (left[middle:], left[:middle])])
             return
+        if out_of_memory:  # where one request alone was too large, the batches that it was in were not at fault
+            self._halves.clear()
         for one in left:
             kind = RejectKind.OUT_OF_MEMORY if out_of_memory else RejectKind.MODEL_ERROR
             self._end(one.id, Reject(kind, f"{type(error).__name__}: {error}", "engine", attempts=2))
