@@ -2,6 +2,7 @@
 
 import os
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from tests.batch.plain_run import PlainRun, faces
-from uniface_ray.batch.chunk import unpack_answers, unpack_rows
+from uniface_ray.batch.chunk import Chunk, pack_rows, unpack_answers, unpack_rows
 from uniface_ray.batch.decoding import decode_chunk
 from uniface_ray.batch.isolation import supervised_decoder, supervised_replica
 from uniface_ray.batch.stages import read_chunk
@@ -17,6 +18,7 @@ from uniface_ray.batch.supervisor import Supervisor
 from uniface_ray.batch.work import replica
 from uniface_ray.core.config import StorageConfig
 from uniface_ray.core.errors import UniFaceError
+from uniface_ray.core.records import Row, RowRef
 from uniface_ray.core.storage import Folder
 from uniface_ray.tasks.registry import build_task
 
@@ -25,7 +27,9 @@ from uniface_ray.tasks.registry import build_task
 def run(tmp_path: Path, portraits: list[bytes], random_model: Path) -> PlainRun:
     source = faces(tmp_path / "faces", portraits[:5], bad=[3])
     sink = Folder(str(tmp_path / "out"), StorageConfig())
-    return PlainRun(source, sink, f"model.path={random_model}", "task.max_new_tokens=4", "engine.threads=1")
+    return PlainRun(
+        source, sink, f"model.path={random_model}", "task.max_new_tokens=4", "engine.threads=1", "engine.timeout_s=30"
+    )
 
 
 def kill(supervisor: Supervisor) -> None:
@@ -56,6 +60,23 @@ def test_decoding_and_answering_go_on_when_their_processes_are_killed(run: Plain
 
 def test_a_worker_has_one_decoder(run: PlainRun) -> None:
     assert supervised_decoder(run.job) is supervised_decoder(run.job)
+
+
+def test_a_replica_has_as_many_chunks_at_a_time_as_the_job_gives_it(
+    run: PlainRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They wait for each other in its process."""
+    monkeypatch.setattr("uniface_ray.batch.isolation._REPLICA", "tests.odd_worker:odd_replica")
+    assert run.job.calls > 1
+    rows = [Row(RowRef(0, f"meet {tmp_path / 'place'} {run.job.calls}"))]
+    payload = pack_rows(Chunk(0, rows), run.job.kept, run.job.source.wanted.schema)
+    answerer = supervised_replica(run.job, None)
+    try:
+        with ThreadPoolExecutor(run.job.calls) as pool:
+            answers = list(pool.map(answerer.answer, [payload] * run.job.calls))
+    finally:
+        answerer.close()
+    assert not any(row.reject for answer in answers for row in unpack_rows(answer, 32).rows)
 
 
 def test_weights_that_cannot_be_read_are_told_at_once(run: PlainRun, tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ def supervised_replica(job: Job, threads: int | None) -> Supervisor:
     Raises:
         UniFaceError: it cannot start.
     """
-    supervisor = Supervisor("engine", _make, (_REPLICA, job, threads), job.config.engine.timeout_s)
+    supervisor = Supervisor("engine", _make, (_REPLICA, job, threads), job.config.engine.timeout_s, calls=job.calls)
     supervisor.start()
     return supervisor
 
