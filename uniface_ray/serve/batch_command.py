@@ -64,7 +64,7 @@ def secrets_of(storage: StorageConfig) -> dict[str, str]:
     """What of the storage's settings nobody must read in a list of processes, as environment variables."""
     named = {
         "AWS_ACCESS_KEY_ID": storage.access_key,
-        "AWSSECRETS_ACCESS_KEY": storage.secret_key,
+        "AWS_SECRET_ACCESS_KEY": storage.secret_key,
         "AWS_SESSION_TOKEN": storage.session_token,
     }
     return {name: value for name, value in named.items() if value}

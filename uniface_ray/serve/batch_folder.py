@@ -4,6 +4,7 @@
     state.json        how far it is; written by whoever works on it
     cancel            somebody asked for its end
     attempt-<n>.json  the n-th process was started: whoever creates this file may start it
+    log.txt           what the processes said; in a bucket, the end of what the last one that ended said
     beat.json         rewritten every few seconds by the process that works on it
     runs/<n>/         source and sink of the n-th run of our own pipeline
 
@@ -109,6 +110,10 @@ class BatchFolder:
         """Whether the attempt `number` is the caller's: of several, one succeeds."""
         content = json.dumps({"at": time.time(), "by": id(self)}).encode()
         return self.folder.create(f"{self.home}/attempt-{number:03d}.json", content)
+
+    def keep_log(self, text: bytes) -> None:
+        """Keep what a process that has ended said."""
+        self.folder.write(f"{self.home}/log.txt", text)
 
     def delete(self) -> None:
         """Remove all of it."""

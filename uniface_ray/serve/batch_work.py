@@ -34,6 +34,7 @@ BEAT_S = 5.0
 # More than a run takes to finish what is under way when it is asked to end.
 _END_S = 60.0
 _INTERRUPTED = (130, 143)
+_LOG_BYTES = 2**20
 
 
 class OvertakenError(Exception):
@@ -204,7 +205,22 @@ def main(words: list[str]) -> None:
     uri, storage, owner, number, attempt = words
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     folder = Folder(uri, StorageConfig.model_validate_json(storage))
-    Work(BatchFolder(folder, owner, number), int(attempt)).work()
+    batch = BatchFolder(folder, owner, number)
+    try:
+        Work(batch, int(attempt)).work()
+    finally:
+        if not folder.is_local:
+            batch.keep_log(_said())
+
+
+def _said() -> bytes:
+    """The end of what this process and its runs have written to a log that only they can read."""
+    sys.stderr.flush()
+    try:
+        size = os.fstat(2).st_size
+        return os.pread(2, _LOG_BYTES, max(0, size - _LOG_BYTES))
+    except OSError as error:  # a job of a cluster, which has the log
+        return f"see the log of the job ({error})\n".encode()
 
 
 if __name__ == "__main__":

@@ -4,8 +4,9 @@ import os
 import shlex
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
-from typing import Any
+from typing import IO
 
 from uniface_ray.core.serve_config import ServeConfig
 from uniface_ray.serve.batch_command import SECRETS, secrets_of
@@ -33,10 +34,7 @@ class Processes:
     def start(self, batch: BatchFolder, attempt: int) -> None:
         """Start one."""
         self._started = [one for one in self._started if one.poll() is None]  # those that ended are no zombies then
-        log: Any = subprocess.DEVNULL
-        if batch.folder.is_local:
-            log = (Path(batch.folder.uri) / batch.home / "log.txt").open("ab")
-        try:
+        with _log_of(batch) as log:
             process = subprocess.Popen(
                 [sys.executable, *words_of(batch, attempt)],
                 env={**_without_ray(), **secrets_of(self._config.storage)},
@@ -45,10 +43,14 @@ class Processes:
                 stderr=log,
                 start_new_session=True,
             )
-        finally:
-            if log is not subprocess.DEVNULL:
-                log.close()
         self._started.append(process)
+
+
+def _log_of(batch: BatchFolder) -> IO[bytes]:
+    """Beside the batch; of one in a bucket a file without a name, which the process puts there when it ends."""
+    if batch.folder.is_local:
+        return (Path(batch.folder.uri) / batch.home / "log.txt").open("ab")
+    return tempfile.TemporaryFile("a+b")
 
 
 def _without_ray() -> dict[str, str]:
