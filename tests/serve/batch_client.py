@@ -21,10 +21,10 @@ from uniface_ray.serve.loop import EngineLoop
 (ANN, ANN_LINE), (BOB, BOB_LINE) = make_key("ann"), make_key("bob")
 
 
-def batch_app(configure: Configure, loop: EngineLoop, home: Path) -> FastAPI:
-    """A server that keeps files under `home`."""
-    settings = [f"guard.keys=[{ANN_LINE},{BOB_LINE}]", f"files.path={home}", "files.running=2"]
-    return build_app(configure(*settings), {"random": loop})
+def batch_app(configure: Configure, loop: EngineLoop, home: Path, *more: str) -> FastAPI:
+    """A server that keeps files under `home`; `tuned` is served by the same loop."""
+    settings = [f"guard.keys=[{ANN_LINE},{BOB_LINE}]", f"files.path={home}", "files.running=2", *more]
+    return build_app(configure(*settings), {"random": loop} | ({"tuned": loop} if more else {}))
 
 
 def client_of(address: str, key: str = ANN) -> openai.OpenAI:
@@ -58,17 +58,19 @@ def wait(client: openai.OpenAI, number: str, *states: str, seconds: float = 800)
     return found
 
 
-def check(ann: openai.OpenAI, work: Callable[[str], None]) -> None:
+def check(ann: openai.OpenAI, work: Callable[[str], None], several: bool = True) -> None:
     """Three batches: their output is what online answers.
 
     Args:
         ann: a client.
         work: does a batch, or leaves that to the server.
+        several: settings in a batch, each of which is a run.
     """
     faces = [encoded(picture(number)) for number in range(5)]
     bodies = {f"face {n}": chat_body(url(data), model="random", max_tokens=8) for n, data in enumerate(faces)}
-    bodies["short"] = chat_body(url(faces[0]), max_tokens=3)
-    bodies["hot"] = chat_body(url(faces[0]), max_tokens=8, temperature=1, top_p=0.9, seed=-7)
+    if several:
+        bodies["short"] = chat_body(url(faces[0]), max_tokens=3)
+        bodies["hot"] = chat_body(url(faces[0]), max_tokens=8, temperature=1, top_p=0.9, seed=-7)
     wrong = {
         "broken": chat_body(url(faces[0][:100]), model="random", max_tokens=8),
         "twice": chat_body(url(faces[0]), n=2),
@@ -79,7 +81,7 @@ def check(ann: openai.OpenAI, work: Callable[[str], None]) -> None:
     hole = {"mask": {"image_url": url(upper_half("hole"))}}
     edits = {
         f"edit {n}": {"images": [{"image_url": url(FACE)}], "prompt": "a hat", "seed": n, "steps": 3, **region}
-        for n, region in enumerate([hole, {"box": [0, 0.5, 1, 1]}])
+        for n, region in enumerate([hole, {"box": [0, 0.5, 1, 1]}][: 1 + several])
     }
     drawings = begin(ann, *(line(name, body, IMAGES) for name, body in prompts.items()), endpoint=IMAGES)
     edited = begin(ann, *(line(name, body, EDITS) for name, body in edits.items()), endpoint=EDITS)
@@ -90,7 +92,11 @@ def check(ann: openai.OpenAI, work: Callable[[str], None]) -> None:
         work(number)
     done = wait(ann, chats.id, "completed")
     assert done.request_counts
-    assert done.request_counts.to_dict() == {"total": 10, "completed": 7, "failed": 3}
+    assert done.request_counts.to_dict() == {
+        "total": len(bodies) + 3,
+        "completed": len(bodies),
+        "failed": 3,
+    }
     answers = lines_of(ann, done.output_file_id)
     assert {name: one["response"]["body"]["choices"][0]["message"]["content"] for name, one in answers.items()} == {
         name: one.choices[0].message.content for name, one in online.items()

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import openai
+import peft
 import pytest
 import torch
 import uvicorn
@@ -16,6 +17,7 @@ from tests.jobs.test_submit import free_port
 from tests.tiny import save_random_model
 from uniface_ray.core.compose import compose
 from uniface_ray.core.serve_config import ServeConfig
+from uniface_ray.model import UniFaceForConditionalGeneration
 from uniface_ray.serve.app import build_app
 from uniface_ray.serve.catalogue import build_loop
 from uniface_ray.serve.loop import EngineLoop
@@ -57,6 +59,17 @@ def serving(app: FastAPI) -> Iterator[str]:
     finally:
         server.should_exit = True
         thread.join()
+
+
+@pytest.fixture(scope="session")
+def adapter(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A LoRA adapter with random weights."""
+    model = UniFaceForConditionalGeneration.from_pretrained(folder)
+    torch.manual_seed(0)
+    settings = peft.LoraConfig(r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
+    made = tmp_path_factory.mktemp("adapter")
+    peft.get_peft_model(model, settings).save_pretrained(made)
+    return made
 
 
 @pytest.fixture(scope="session")

@@ -13,11 +13,12 @@ from tests.batch.plain_run import PlainRun
 from tests.serve.batch_client import ANN_LINE, BOB, batch_app, begin, check, client_of, lines_of
 from tests.serve.conftest import Configure, serving
 from tests.serve.test_batch_lines import CHAT, chat_body, line
+from uniface_ray.core.compose import compose
 from uniface_ray.core.config import StorageConfig
 from uniface_ray.core.storage import Folder
+from uniface_ray.engine.build import build_engine, check_engine
 from uniface_ray.engine.uniface import UniFaceEngine
 from uniface_ray.serve import batches as module
-from uniface_ray.serve.batch_command import command_line
 from uniface_ray.serve.batch_folder import BatchFolder
 from uniface_ray.serve.batch_work import Work
 from uniface_ray.serve.loop import EngineLoop
@@ -157,23 +158,45 @@ def test_what_is_not_done_in_time_is_given_back(idle: tuple[str, FastAPI], home:
 
 
 class PlainWork(Work):
-    """Runs the pipeline's stages in this process instead of on Ray."""
+    """Runs the pipeline's stages in this process instead of on Ray; by an engine of each run's own where None."""
 
-    def __init__(self, batch: BatchFolder, engine: UniFaceEngine) -> None:
+    def __init__(self, batch: BatchFolder, engine: UniFaceEngine | None = None) -> None:
         super().__init__(batch, 1)
         self._engine = engine
 
     def _run_pipeline(self, home: str, model: str, typed: tuple[str, ...]) -> None:
-        words = command_line(self._config, self._endpoint, self._batch.folder, home, model, self._paths[model], typed)
-        _, _, _, command, source, _, sink, *rest = words
+        _, _, _, command, source, _, sink, *rest = words = self.words(home, model, typed)
+        engine = self._engine
+        if engine is None:
+            config = compose(command, words[4:])
+            check_engine(config)
+            made = build_engine(config, "cpu", "float32", 1)
+            assert isinstance(made, UniFaceEngine)
+            engine = made
         path, folder = Path(source.partition("=")[2]), Folder(sink.partition("=")[2], StorageConfig())
-        PlainRun(path, folder, *rest, engine=self._engine, command=command).finish()
+        PlainRun(path, folder, *rest, engine=engine, command=command).finish()
 
 
 def test_what_a_batch_gives_out_is_what_online_answers(idle: tuple[str, FastAPI], home: Path, folder: Path) -> None:
     """Questions of two kinds, and drawings; wrong ones fail alone."""
     engine = UniFaceEngine(folder, "cpu", "float32", 4, 1)
     check(client_of(idle[0]), lambda number: PlainWork(of_ann(home, number), engine).work())
+
+
+def test_lines_for_an_adapter_are_answered_by_it(
+    idle: tuple[str, FastAPI], configure: Configure, home: Path, adapter: Path
+) -> None:
+    app = batch_app(configure, idle[1].state.models.by_name["random"], home, f"serve.models=[tuned={adapter}]")
+    app.state.batches._start = lambda batch, attempt: None
+    with serving(app) as address:
+        ann = client_of(address)
+        number = begin(ann, line("base", chat_body(model="random")), line("tuned", chat_body(model="tuned"))).id
+        PlainWork(of_ann(home, number)).work()
+        done = ann.batches.retrieve(number)
+        assert done.status == "completed", done
+        answers = lines_of(ann, done.output_file_id)
+    texts = {name: one["response"]["body"]["choices"][0]["message"]["content"] for name, one in answers.items()}
+    assert texts["base"] != texts["tuned"]
 
 
 def of_ann(home: Path, number: str) -> BatchFolder:

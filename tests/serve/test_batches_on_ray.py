@@ -30,7 +30,7 @@ def make_app(configure: Configure, loop: EngineLoop, tmp_path: Path) -> Iterator
 def test_batches_answer_as_online(make_app: MakeApp) -> None:
     """The same, by processes of their own with a Ray of their own."""
     with serving(make_app()) as address:
-        check(client_of(address), lambda number: None)
+        check(client_of(address), lambda number: None, several=False)
         with pytest.raises(openai.NotFoundError):
             client_of(address, BOB).batches.retrieve(client_of(address).batches.list().data[0].id)
 

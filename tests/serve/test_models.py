@@ -5,14 +5,11 @@ from pathlib import Path
 
 import httpx2
 import openai
-import peft
 import pytest
-import torch
 
 from tests.serve.conftest import Configure, serving
 from tests.serve.test_chat import ask
 from uniface_ray.core.errors import UserError
-from uniface_ray.model import UniFaceForConditionalGeneration
 from uniface_ray.serve.app import build_app
 from uniface_ray.serve.catalogue import build_loop, catalogue
 from uniface_ray.serve.loop import EngineLoop
@@ -38,17 +35,6 @@ def test_alive_and_ready(address: str, loop: EngineLoop, monkeypatch: pytest.Mon
 def test_a_server_has_several_models(configure: Configure) -> None:
     config = configure(f"serve.models=[other={configure().model.path},third={configure().model.path}]")
     assert [entry.model.name for entry in catalogue(config)] == ["random", "other", "third"]
-
-
-@pytest.fixture(scope="module")
-def adapter(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A LoRA adapter with random weights."""
-    model = UniFaceForConditionalGeneration.from_pretrained(folder)
-    torch.manual_seed(0)
-    settings = peft.LoraConfig(r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
-    made = tmp_path_factory.mktemp("adapter")
-    peft.get_peft_model(model, settings).save_pretrained(made)
-    return made
 
 
 def test_an_adapter_is_a_model_by_its_own_name(configure: Configure, adapter: Path, loop: EngineLoop) -> None:

@@ -27,6 +27,7 @@ def check_nodes(config: JobConfig, source: str) -> None:
         "source.path": "package://" if config.source.path.startswith("package://") else source,
         "sink.path": config.sink.path,
         "model.path": config.model.path,
+        "model.adapter": config.model.adapter,
     }
     # `package://` paths come with the package, wherever that lies on a node.
     folders = {

@@ -148,8 +148,9 @@ def _merged(command: str, picks: list[str], values: dict[str, Any]) -> dict[str,
         group, setting = name.split(".")
         merged[group][setting] = value
     for group in merged.values():
-        if group.get("path"):
-            group["path"] = absolute(group["path"])
+        for name in ("path", "adapter"):
+            if group.get(name):
+                group[name] = absolute(group[name])
     return merged
 
 

@@ -155,10 +155,12 @@ class ModelConfig(Settings):
         name: for the outputs' `model` column.
         path: folder with config.json, safetensors and tokenizer, local or s3://; with `engine.kind=transformers` also
             hf://owner/name, on the Hugging Face hub.
+        adapter: folder of a LoRA adapter that is merged into it; null for the model as it is.
     """
 
     name: str = Field(min_length=1)
     path: str = Field(min_length=1)
+    adapter: str | None = Field(default=None, min_length=1)
 
 
 class RunConfig(Settings):

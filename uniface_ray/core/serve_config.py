@@ -5,6 +5,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
+from uniface_ray.core.compose import absolute
 from uniface_ray.core.config import (
     ClusterConfig,
     DecodeConfig,
@@ -20,7 +21,8 @@ from uniface_ray.core.settings import Settings
 def _named(value: str) -> str:
     if not re.fullmatch(r"[\w.:-]+=.+", value):
         raise ValueError("must be name=path; the name has letters, digits and .:_- only")
-    return value
+    name, _, path = value.partition("=")
+    return f"{name}={absolute(path)}"  # processes of batches are started elsewhere
 
 
 class ServeSettings(Settings):

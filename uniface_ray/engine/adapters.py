@@ -14,6 +14,13 @@ from uniface_ray.engine.weights import CheckedModel, check_model
 _CONFIG, _WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
 
+def split(model: ModelConfig) -> tuple[ModelConfig, ModelConfig | None]:
+    """The model itself, and the adapter that is merged into it."""
+    if model.adapter is None:
+        return model, None
+    return ModelConfig(name=model.name, path=model.path), ModelConfig(name=model.name, path=model.adapter)
+
+
 def is_adapter(folder: Folder) -> bool:
     """Whether an adapter lies there, rather than a whole model."""
     return any(entry.name == _CONFIG for entry in folder.list())
@@ -31,9 +38,11 @@ def check_adapter(adapter: ModelConfig, base: ModelConfig, storage: StorageConfi
             "a folder with a whole model"
         )
     folder = Folder(adapter.path, storage)
-    if _WEIGHTS not in {entry.name for entry in folder.list()}:
+    names = {entry.name for entry in folder.list()}
+    if missing := [name for name in (_CONFIG, _WEIGHTS) if name not in names]:
         raise UserError(
-            f"{adapter.path!r} holds {_CONFIG}, but no {_WEIGHTS}: give a folder written by save_pretrained"
+            f"{adapter.path!r} has no {' and no '.join(missing)}: give a folder of an adapter, written by "
+            "save_pretrained"
         )
     data, weights = folder.read(_CONFIG), folder.read(_WEIGHTS)  # some megabytes at most
     try:
@@ -65,4 +74,4 @@ def merge(model: Any, folder: Path) -> Any:
         raise UserError(f"the adapter in {folder} does not fit the model: {error}") from error
 
 
-__all__ = ["check_adapter", "is_adapter", "merge"]
+__all__ = ["check_adapter", "is_adapter", "merge", "split"]

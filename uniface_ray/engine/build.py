@@ -6,6 +6,7 @@ from uniface_ray.core.config import JobConfig
 from uniface_ray.core.engine_config import RemoteConfig
 from uniface_ray.core.errors import UserError
 from uniface_ray.core.task_config import VqaConfig
+from uniface_ray.engine.adapters import check_adapter, split
 from uniface_ray.engine.chat_model import HUB, check_chat_model
 from uniface_ray.engine.compiling import Kinds
 from uniface_ray.engine.guided import check_form, grammar_of
@@ -33,11 +34,14 @@ def check_engine(config: JobConfig) -> CheckedModel:
     kind = config.engine.kind
     if kind in ("openai", "transformers") and config.task.name not in ("caption", "vqa"):
         raise UserError(f"engine.kind is {kind}, which answers questions, but cannot {config.task.name}: use uniface")
+    if config.model.adapter is not None and kind in ("openai", "transformers"):
+        raise UserError(f"engine.kind is {kind}, but model.adapter is for models of kind uniface: leave it out")
     if kind == "openai":
         return _check_remote(config.remote)
     if kind == "transformers":
         return check_chat_model(config.model, config.storage, config.engine.image_size)
-    return check_model(config.model, config.storage)
+    base, adapter = split(config.model)
+    return check_adapter(adapter, base, config.storage) if adapter else check_model(base, config.storage)
 
 
 def _check_remote(remote: RemoteConfig) -> CheckedModel:
@@ -72,12 +76,14 @@ def build_engine(config: JobConfig, device: str, dtype: str, threads: int | None
     folder = model_folder(config.model, config.storage)
     if config.engine.kind == "null":
         return NullEngine(UniFaceConfig.from_pretrained(folder).magvit_config.image_size)
+    _, adapter = split(config.model)
     return UniFaceEngine(
         folder,
         device,
         dtype,
         config.engine.batch_size,
         threads,
+        adapter=model_folder(adapter, config.storage) if adapter else None,
         compiled=_ASKED.get(config.task.name, ()) if config.engine.compile else (),
         recorded=config.engine.cuda_graphs,
     )

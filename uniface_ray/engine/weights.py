@@ -40,6 +40,8 @@ def check_model(model: ModelConfig, storage: StorageConfig) -> CheckedModel:
     Raises:
         UserError: no such folder, a file missing or cut off, a model of another kind, weights that do not fit it.
     """
+    if model.adapter is not None:
+        raise UserError(f"model.adapter is {model.adapter!r}, but this command takes a whole model: leave it out")
     folder = Folder(model.path, storage)
     folder.check("model.path")
     names = {entry.name for entry in folder.list()}

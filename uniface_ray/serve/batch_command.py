@@ -2,7 +2,7 @@
 
 import sys
 
-from uniface_ray.core.config import StorageConfig
+from uniface_ray.core.config import ModelConfig, StorageConfig
 from uniface_ray.core.serve_config import ServeConfig
 from uniface_ray.core.settings import Settings
 from uniface_ray.core.storage import Folder
@@ -22,8 +22,7 @@ def command_line(
     endpoint: Endpoint,
     folder: Folder,
     home: str,
-    model: str,
-    path: str,
+    model: ModelConfig,
     typed: tuple[str, ...],
 ) -> list[str]:
     """`uniface vqa ...`, `uniface generate ...` or `uniface edit ...`.
@@ -33,8 +32,7 @@ def command_line(
         endpoint: of the lines.
         folder: of all owners.
         home: of the run, inside it.
-        model: by its name.
-        path: of its weights.
+        model: as jobs name it.
         typed: settings of the lines.
     """
     command, *columns = _RUNS[endpoint]
@@ -46,8 +44,9 @@ def command_line(
         f"source.path={folder.uri}/{home}/source",
         "source.format=parquet",
         f"sink.path={folder.uri}/{home}/sink",
-        f"model.name={model}",
-        f"model.path={path}",
+        f"model.name={model.name}",
+        f"model.path={model.path}",
+        *([f"model.adapter={model.adapter}"] if model.adapter else []),
         *columns,
         "source.seed_column=seed",
         *typed,

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from itertools import chain, count
 from typing import Any
 
-from uniface_ray.core.config import StorageConfig
+from uniface_ray.core.config import ModelConfig, StorageConfig
 from uniface_ray.core.serve_config import ServeConfig
 from uniface_ray.core.storage import Folder
 from uniface_ray.serve.batch_command import command_line, secrets_of
@@ -110,13 +110,24 @@ class Work:
         lines = self._store.lines(self._input, most)
         yield from read_lines(lines, self._endpoint, self._offer, self._config.files.batch_lines, most)
 
+    def words(self, home: str, model: str, typed: tuple[str, ...]) -> list[str]:
+        """The command of one run."""
+        base, path = self._config.model, self._paths[model]
+        named = ModelConfig(name=model, path=path)
+        if model != base.name:
+            from uniface_ray.engine.adapters import is_adapter  # brings torch, which few batches need here
+
+            if is_adapter(Folder(path, self._config.storage)):
+                named = ModelConfig(name=model, path=base.path, adapter=path)
+        return command_line(self._config, self._endpoint, self._batch.folder, home, named, typed)
+
     def _run_pipeline(self, home: str, model: str, typed: tuple[str, ...]) -> None:
         """One run, to its end or until the batch shall end.
 
         Raises:
             ApiError: it failed.
         """
-        words = command_line(self._config, self._endpoint, self._batch.folder, home, model, self._paths[model], typed)
+        words = self.words(home, model, typed)
         environment = {**os.environ, **secrets_of(self._config.storage)}
         with self._lock:
             if self._end:

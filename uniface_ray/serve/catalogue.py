@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from uniface_ray.core.compose import absolute
 from uniface_ray.core.config import ModelConfig
 from uniface_ray.core.errors import UserError
 from uniface_ray.core.serve_config import ServeConfig
@@ -42,7 +41,9 @@ def catalogue(config: ServeConfig) -> Sequence[Entry]:
             "engine.kind is transformers, which runs in jobs only: serve runs models of its own, with uniface"
         )
     named = [one.partition("=") for one in config.serve.models]
-    models = [config.model, *(ModelConfig(name=name, path=absolute(path)) for name, _, path in named)]
+    models = [config.model, *(ModelConfig(name=name, path=path) for name, _, path in named)]
+    if config.model.adapter:
+        raise UserError("model.adapter is for jobs: name the adapter in serve.models, as in serve.models=[tuned=path]")
     names = [model.name for model in models]
     if len(set(names)) < len(names):
         raise UserError(f"serve.models and model.name name {', '.join(names)}: give every model a name of its own")
