@@ -197,6 +197,14 @@ def test_settings_come_from_the_manifest_and_typed_ones_win(run: PlainRun, sink:
     assert config.decode.max_bytes == run.config.decode.max_bytes
 
 
+def test_what_was_asked_of_one_run_only_is_not_asked_of_the_replay(source: Path, sink: Folder) -> None:
+    PlainRun(source, sink, "run.dry_run=true", "remote.concurrency=3").finish("stopped")
+    config, _ = compose_again([f"sink.path={sink.uri}", "remote.timeout_s=9"])
+    assert (config.run.dry_run, config.run.preflight, config.run.chunk_rows) == (False, False, 5)
+    assert (config.remote.concurrency, config.remote.timeout_s) == (3, 9.0)
+    assert compose_again([f"sink.path={sink.uri}", "run.dry_run=true"])[0].run.dry_run
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [

@@ -12,6 +12,9 @@ from uniface_ray.core.compose import compose
 from uniface_ray.core.conf import groups_of
 from uniface_ray.core.config import JobConfig
 from uniface_ray.core.errors import UserError
+from uniface_ray.core.serve_config import ServeConfig
+from uniface_ray.core.settings import Settings
+from uniface_ray.core.sink_config import ReplayConfig, StatusConfig, VerifyConfig
 from uniface_ray.core.task_config import TASK_CONFIGS
 
 COMMANDS = [*TASK_CONFIGS]
@@ -197,6 +200,19 @@ def test_conf_and_schema_agree(command: str) -> None:
         if group.member == "default" or group.name == "task":
             defaults = {field: info.default for field, info in fields.items() if not info.is_required()}
             assert {field: getattr(values, field) for field in defaults} == defaults
+
+
+@pytest.mark.parametrize(
+    ("command", "schema"),
+    [("serve", ServeConfig), ("status", StatusConfig), ("verify", VerifyConfig), ("replay-rejects", ReplayConfig)],
+)
+def test_conf_and_schema_agree_beside_the_tasks(command: str, schema: type[Settings]) -> None:
+    groups = groups_of(command)
+    assert {group.name for group in groups} == {*schema.model_fields}
+    config = compose(command, [] if command == "serve" else ["sink.path=/out"], schema)
+    for group in groups:
+        fields = type(getattr(config, group.name)).model_fields
+        assert [*fields] == [setting.name.partition(".")[2] for setting in group.settings]
 
 
 def test_every_setting_belongs_to_a_command() -> None:

@@ -36,6 +36,7 @@ def compose_again(overrides: Sequence[str]) -> tuple[JobConfig, ReplaySettings]:
         if settings["storage"].get(name) == REDACTED:
             settings["storage"][name] = given["storage"][name]
     settings["sink"] = given["sink"]
+    settings["run"] |= {"dry_run": False, "preflight": False}  # what was asked of that run once, is not asked of this
     for group, _, name in (override.partition("=")[0].partition(".") for override in overrides):
         if group in given:
             settings[group] = {**settings[group], name: given[group][name]} if name else given[group]
