@@ -2,11 +2,14 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from uniface_ray.core.records import Reject
+from uniface_ray.engine import image
 from uniface_ray.engine.image import ImageSequence
 from uniface_ray.engine.protocol import Ask, Draw, Drawing, Outcome, Request, Text
 from uniface_ray.engine.turns import Turns
@@ -81,6 +84,27 @@ def test_a_cancelled_image_is_seen_no_more(folder: Path) -> None:
     engine.cancel(number)
     assert engine.step() == []
     assert engine.progress() == []
+
+
+def test_an_image_that_fails_while_a_guess_of_it_waits_costs_no_other(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = UniFaceEngine(folder)
+    numbers = [engine.submit(Draw("a", seed, 3, 0, 1.0, "cosine", partials=2)) for seed in range(20)]
+    assert engine.step() == []  # a guess of each: more than are decoded in two steps
+    step = image.step
+
+    def poisoned(model: Any, drawing: Any) -> None:
+        if any(row.generator.initial_seed() == 19 for row in drawing.rows):
+            raise ValueError("poison")
+        step(model, drawing)
+
+    monkeypatch.setattr(image, "step", poisoned)
+    outcomes: dict[int, Outcome] = {}
+    while len(outcomes) < 20:
+        outcomes |= engine.step()
+    assert [type(outcomes[number]) for number in numbers] == [Drawing] * 19 + [Reject]
+    assert engine.step() == []
 
 
 def test_drawing_waits_until_answers_had_their_share(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -100,6 +100,19 @@ def test_lower_precision_keeps_the_image_codes_and_the_rotary_angles(folder: Pat
     assert models[1].showo.lm_head.weight.dtype == torch.bfloat16
 
 
+def test_a_model_comes_to_its_device_in_its_precision(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    moved: list[torch.dtype] = []
+    move = UniFaceForConditionalGeneration.to
+
+    def noted(self: UniFaceForConditionalGeneration, *arguments: Any, **named: Any) -> Any:
+        moved.append(self.showo.lm_head.weight.dtype)
+        return move(self, *arguments, **named)
+
+    monkeypatch.setattr(UniFaceForConditionalGeneration, "to", noted)
+    UniFaceEngine(folder, dtype="bfloat16")
+    assert moved == [torch.bfloat16]
+
+
 def test_the_image_tokenizer_computes_the_same_in_the_layout_that_suits_a_cpu(folder: Path) -> None:
     plain = UniFaceForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval()
     ours = UniFaceEngine(folder).model

@@ -71,13 +71,14 @@ class UniFaceEngine:
         self.batch_size = batch_size
         transformers.logging.disable_progress_bar()  # a replica has no terminal
         self.processor = UniFaceProcessor.from_pretrained(folder)
-        model = UniFaceForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval().to(self.device)
+        model = UniFaceForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval()
         if adapter:
             model = merge(model, adapter)
         if self.device.type == "cpu":
             model.magvit.to(memory_format=torch.channels_last)  # faster there, to the same bits
         for parameter in model.showo.parameters():  # and no buffers: rotary angles need their float32
             parameter.data = parameter.data.to(getattr(torch, dtype))
+        model.to(self.device)  # last: there may be room for the smaller numbers only
         self.model = model
         self._translator = Translator(self.processor)
         self._next_id = 0
@@ -156,11 +157,15 @@ class UniFaceEngine:
     def _draw(self) -> list[tuple[int, Outcome]]:
         """One step of all images under way; the outcomes of those that ended."""
         ended: list[tuple[int, Outcome]] = []
+        failed: set[int] = set()
         for drawn, reject in self._images.step():
             if drawn.codes is not None:
                 self._codes.scheduler.add(CodesSequence(drawn, drawn.codes))
             elif reject:
+                failed.add(drawn.id)
                 ended.append((drawn.id, reject))
+        if failed:  # what they looked like on the way is of no more use
+            self._codes.drop(lambda one: one.id in failed)
         for under_way in self._images.scheduler.running:
             if under_way.guess is not None:
                 self._codes.scheduler.add(CodesSequence(under_way, under_way.guess, finished=False))
