@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.batch.plain_run import PlainRun, faces
+from tests.batch.plain_run import Instant, PlainRun, faces
 from uniface_ray import cli
 from uniface_ray.batch import plan as planning
 from uniface_ray.batch.commit import Marker, OutputFile
@@ -20,8 +20,11 @@ from uniface_ray.batch.layout import OK, REJECTED, marker_name, part_name
 from uniface_ray.batch.verify import Verdict, verify
 from uniface_ray.core.compose import compose
 from uniface_ray.core.config import StorageConfig
+from uniface_ray.core.records import Reject
 from uniface_ray.core.sink_config import VerifyConfig
 from uniface_ray.core.storage import Folder
+from uniface_ray.engine.null import NullEngine
+from uniface_ray.engine.protocol import Request, Result
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -29,6 +32,13 @@ def two_chunks_a_file() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(planning, "CHUNKS_PER_FILE", 2)
         yield
+
+
+class Black(Instant):
+    """Draws at once."""
+
+    def _answer(self, request: Request) -> Result | Reject:
+        return NullEngine._answer(self, request)
 
 
 @pytest.fixture
@@ -89,6 +99,19 @@ def test_blank_lines_leave_gaps_in_positions_and_no_rows_behind(
     PlainRun(tmp_path / "list.jsonl", sink).finish()
     verdict = look(sink)
     assert (verdict.problems, verdict.counts["ok"], verdict.counts["rejected"]) == ([], 20, 1)
+
+
+def test_images_that_are_files_too(tmp_path: Path, sink: Folder) -> None:
+    (tmp_path / "prompts.jsonl").write_text('{"prompt": "a face"}\n' * 8)
+    PlainRun(tmp_path / "prompts.jsonl", sink, "task.files=true", command="generate", engine=Black()).finish()
+    assert (look(sink).problems, look(sink).exit_code) == ([], 0)
+    images = [entry.name for entry in sink.list("files", recursive=True)]
+    assert len(images) == 8
+    sink.delete(images[0])
+    sink.write(images[1], b"another")
+    verdict = look(sink)
+    assert (verdict.kinds, verdict.exit_code) == ({"missing_file": 1, "checksum": 1}, 5)
+    assert {problem.where for problem in verdict.problems} == set(images[:2])
 
 
 def rewrite(sink: Folder, chunk: int, change: Callable[[pa.Table], pa.Table], status: str = OK) -> None:

@@ -8,7 +8,7 @@ import hashlib
 import json
 import re
 from array import array
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -20,7 +20,7 @@ from uniface_ray.batch.layout import CHECKPOINT, OK, REJECTED, is_marker, marker
 from uniface_ray.batch.plan import Generation, Plan, chunks_of, plan_file
 from uniface_ray.batch.status import open_document
 from uniface_ray.batch.tally import Tally
-from uniface_ray.batch.verify_chunk import Part, Problem, check_rows, read_part
+from uniface_ray.batch.verify_chunk import IMAGE_FILE, Part, Problem, check_images, check_rows, read_part
 from uniface_ray.core.errors import StoppedError
 from uniface_ray.core.parallel import map_ahead
 from uniface_ray.core.records import row_id_of
@@ -115,7 +115,7 @@ def _problems(sink: Folder, document: dict[str, Any], verdict: Verdict, tally: T
 
     def look(planned: tuple[int, list[Slice]]) -> _Look:
         there = {status for status, chunks in parts.items() if planned[0] in chunks}
-        return _look(sink, *planned, names, there)
+        return _look(sink, *planned, names, there, IMAGE_FILE if identity["task"].get("files") else ())
 
     files = array("q")
     broken: list[Problem] = []
@@ -145,8 +145,16 @@ class _Look:
     schemas: dict[str, tuple[str, pa.Schema]]
 
 
-def _look(sink: Folder, number: int, slices: list[Slice], names: Mapping[str, str], there: set[str]) -> _Look:
-    """Read all that belongs to a chunk, `there` being the folders that have a file of it."""
+def _look(
+    sink: Folder,
+    number: int,
+    slices: list[Slice],
+    names: Mapping[str, str],
+    there: set[str],
+    images: Sequence[str],
+) -> _Look:
+    """Read all that belongs to a chunk: `there` are the folders that have a file of it, `images` the columns of images
+    that are files too."""
     name = marker_name(number)
     try:
         marker = marker_of(sink.read(name))
@@ -154,11 +162,14 @@ def _look(sink: Folder, number: int, slices: list[Slice], names: Mapping[str, st
         return _Look(None, [Problem("unreadable", name, f"is no marker: {error!r}")], {})
     if marker is None:
         return _Look(None, [_unfinished(part_name(status, number)) for status in sorted(there)], {})
-    parts = {status: read_part(sink, marker, status, status in there) for status in (OK, REJECTED)}
+    more = {OK: images, REJECTED: ()}
+    parts = {status: read_part(sink, marker, status, status in there, more[status]) for status in more}
     problems = [part for part in parts.values() if isinstance(part, Problem)]
     whole = {status: part for status, part in parts.items() if isinstance(part, Part)}
     if not problems:
         problems += check_rows(marker, slices, whole.get(OK), whole.get(REJECTED), names)
+    if images and OK in whole:
+        problems += check_images(sink, whole[OK])
     return _Look(marker, problems, {status: (part.name, part.schema) for status, part in whole.items()})
 
 

@@ -18,6 +18,8 @@ from uniface_ray.data.slices import Slice
 _COLUMNS = ("row_id", "parent_id", "uri", "task", "model", "seed")
 _REJECT_COLUMNS = ("error_kind", "error_message", "stage", "attempts")
 _IDS_TOLD = 3
+# Columns of an image that is a file too, with `task.files=true`: the file's name, and what is in it.
+IMAGE_FILE = ("file", "image")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +52,13 @@ class Part:
     table: pa.Table
 
 
-def read_part(sink: Folder, marker: Marker, status: str, there: bool) -> Part | Problem | None:
-    """The chunk's file of one status, which is there or not; None where there is none and none should be."""
+def read_part(
+    sink: Folder, marker: Marker, status: str, there: bool, more: Sequence[str] = ()
+) -> Part | Problem | None:
+    """The chunk's file of one status, which is there or not; None where there is none and none should be.
+
+    `more` are columns to look at besides.
+    """
     name = part_name(status, marker.chunk)
     told = next((file for file in marker.files if file.name == name), None)
     if told is None:
@@ -64,15 +71,25 @@ def read_part(sink: Folder, marker: Marker, status: str, there: bool) -> Part | 
         return Problem(
             "checksum", name, f"has {len(data):,} bytes of another checksum than the {told.bytes:,} that were written"
         )
-    wanted = (*_COLUMNS, *(_REJECT_COLUMNS if status == REJECTED else ()))
+    wanted = (*_COLUMNS, *more, *(_REJECT_COLUMNS if status == REJECTED else ()))
     try:
         schema = pq.read_schema(pa.BufferReader(data))
         if lacking := [column for column in wanted if column not in schema.names]:
             return Problem("schema", name, f"has no column {', '.join(lacking)}")
-        looked_at = ["row_id", "parent_id", "task", "model", *(["error_kind"] if status == REJECTED else [])]
+        looked_at = ["row_id", "parent_id", "task", "model", *more, *(["error_kind"] if status == REJECTED else [])]
         return Part(name, schema, pq.read_table(pa.BufferReader(data), columns=looked_at))
     except pa.ArrowException as error:
         return Problem("unreadable", name, f"is no parquet file: {error}")
+
+
+def check_images(sink: Folder, ok: Part) -> Iterator[Problem]:
+    """What is wrong with the images that are files too, by the columns `file` and `image`."""
+    for name, image in zip(ok.table["file"].to_pylist(), ok.table["image"].to_pylist(), strict=True):
+        try:
+            if sink.read(name) != image:
+                yield Problem("checksum", name, f"is not the image that its row in {ok.name} has")
+        except FileNotFoundError:
+            yield Problem("missing_file", name, f"a row in {ok.name} names it, and there is no such file")
 
 
 def check_rows(
