@@ -8,10 +8,16 @@ import pytest
 from rich.console import Console
 
 from tests.batch.conftest import rows_of
-from tests.batch.plain_run import PlainRun
+from tests.batch.plain_run import PlainRun, faces
+from uniface_ray.batch.driver import RunSummary, run
 from uniface_ray.batch.planned import planned, remarks
 from uniface_ray.batch.tally import Tally
+from uniface_ray.batch.verify import verify
+from uniface_ray.core.compose import compose
 from uniface_ray.core.config import StorageConfig
+from uniface_ray.core.errors import UserError
+from uniface_ray.core.records import row_id_of
+from uniface_ray.core.sink_config import VerifyConfig
 from uniface_ray.core.storage import Folder
 from uniface_ray.core.view import View
 
@@ -21,10 +27,10 @@ def sink(tmp_path: Path) -> Folder:
     return Folder(str(tmp_path / "out"), StorageConfig())
 
 
-def told(run: PlainRun) -> str:
+def told(one: PlainRun) -> str:
     """What the start of a run prints."""
     said = io.StringIO()
-    planned(run.job, run.manifest, Tally(), View(Console(file=said), 1.0))
+    planned(one.job, one.manifest, Tally(), View(Console(file=said), 1.0))
     return said.getvalue()
 
 
@@ -48,3 +54,42 @@ def test_a_table_that_changed_is_told_and_under_another_name_it_is_done(
     again = run.again().finish()
     assert (again.tally.ok, again.tally.rejected) == (3, 1)
     assert "1 planned files are gone" in told(again.again())
+
+
+def test_files_that_no_reader_knows_are_told(tmp_path: Path, sink: Folder, portraits: list[bytes]) -> None:
+    faces(tmp_path / "faces", portraits[:2])
+    for name in ("a.HEIC", "b.heic", "notes", ".hidden.heic"):
+        (tmp_path / "faces" / name).write_bytes(b"x")
+    run = PlainRun(tmp_path / "faces", sink)
+    assert "passed over 3 files whose names do not end as those of source.format=images do: 2 .heic, 1 " in told(run)
+    assert run.manifest.source["passed_over"] == {".heic": 2, "without ending": 1}
+
+
+def test_a_share_without_files_is_done_at_once(
+    tmp_path: Path, portraits: list[bytes], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def no_ray(*_: object) -> None:
+        raise AssertionError("Ray was started for nothing")
+
+    monkeypatch.setattr("uniface_ray.batch.driver.connect", no_ray)
+    faces(tmp_path / "faces", portraits[:1])
+    empty = next(share for share in (1, 2) if row_id_of("00.jpg", 0) % 2 != share - 1)
+    words = [
+        f"source.path={tmp_path / 'faces'}",
+        f"source.shard={empty}/2",
+        "engine.kind=null",
+        "cluster.address=local",
+    ]
+
+    def run_to(name: str, *more: str) -> RunSummary:
+        return run(compose("caption", [*words, f"sink.path={tmp_path / name}", *more]))
+
+    nothing = {"input": 0, "ok": 0, "rejected": 0, "pending": 0, "rows_out": 0}
+    for _ in range(2):
+        summary = run_to("out")
+        assert (summary.state, summary.exit_code, summary.counts) == ("done", 0, nothing)
+    assert verify(compose("verify", [f"sink.path={tmp_path / 'out'}"], VerifyConfig)).exit_code == 0
+    assert run_to("dry", "run.dry_run=true").exit_code == 0
+    assert "this share has no rows" in capsys.readouterr().out
+    with pytest.raises(UserError, match=f"source.shard is {empty}/2, and this share has no rows to try"):
+        run_to("tried", "run.preflight=true")

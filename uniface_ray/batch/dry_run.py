@@ -25,6 +25,8 @@ def told(job: Job, plan: Plan, tally: Tally, chunks: int, rows_per_s: float | No
         chunks: that are to be done.
         rows_per_s: of the last attempt on this sink; None where there was none.
     """
+    if not plan.rows:
+        return [("dry run", f"source.shard is {job.config.source.shard}, and this share has no rows")]
     pending = tally.pending or 0
     picked = sorted({round(index * (plan.chunks - 1) / (_SAMPLES - 1)) for index in range(_SAMPLES)})
     slices = {chunk: plan.index.slices(chunk) for chunk in picked}

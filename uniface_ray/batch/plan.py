@@ -11,8 +11,8 @@ the numbers of old chunks never change.
 import hashlib
 import json
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, astuple, dataclass, fields
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, astuple, dataclass, field, fields
 from functools import lru_cache
 from itertools import groupby
 from typing import Any, Self
@@ -60,13 +60,14 @@ class Generation:
 class Listing:
     """What a look at the source found, against the plan: files added to it, gone from it, of another size than then.
 
-    `changed_examples` has the names of some of the last.
+    `changed_examples` has the names of some of the last, `passed_over` counts files that are no data, by ending.
     """
 
     added: int
     vanished: int
     changed: int
     changed_examples: Sequence[str] = ()
+    passed_over: Mapping[str, int] = field(default_factory=dict)
 
 
 class Plan:
@@ -152,7 +153,7 @@ class Plan:
             self.sink.write(name, json.dumps(asdict(generation)).encode())
             self.generations.append(generation)
         vanished = 0 if room is not None else len(known) - present
-        return Listing(added, vanished, changed, examples)
+        return Listing(added, vanished, changed, examples, dict(source.passed_over))
 
 
 class PlanIndex:
@@ -235,7 +236,7 @@ class _Writer:
     def flush(self) -> None:
         if not self.pending:
             return
-        columns: dict[str, list[object]] = {name: [] for name in ("chunk", *(field.name for field in fields(Slice)))}
+        columns: dict[str, list[object]] = {name: [] for name in ("chunk", *(one.name for one in fields(Slice)))}
         for number, chunk in enumerate(self.pending, self.file_chunk):
             for one in chunk:
                 for name, value in zip(columns, (number, *astuple(one)), strict=True):

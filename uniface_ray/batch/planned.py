@@ -17,7 +17,7 @@ def planned(job: Job, manifest: Manifest, tally: Tally, view: View) -> Plan:
     """List the source; the manifest tells what was found there, `tally` counts what is done.
 
     Raises:
-        UserError: the source has files, but no rows.
+        UserError: the source has files, but no rows; a share of one (`source.shard`) may have none.
         StoppedError: the storage failed half-way.
     """
     config, sink = job.config, manifest.sink
@@ -29,7 +29,7 @@ def planned(job: Job, manifest: Manifest, tally: Tally, view: View) -> Plan:
         engine = config.engine
         chunk_rows = rows_of_a_chunk(job.source, chunk_rows, engine.replicas[1], engine.batch_size, limit)
     listing = plan.extend(job.source, chunk_rows, limit)
-    if not plan.rows:
+    if not plan.rows and not config.source.shard:
         raise UserError(f"source.path is {config.source.path!r}, whose files have no rows: give one that has")
     tally.input = plan.rows
     for marker in read_markers(sink):
@@ -42,6 +42,7 @@ def planned(job: Job, manifest: Manifest, tally: Tally, view: View) -> Plan:
         "vanished_files": listing.vanished,
         "changed_files": listing.changed,
         "changed_examples": list(listing.changed_examples),
+        "passed_over": dict(listing.passed_over),
     }
     new = f", {plan.rows - old_rows:,} of them new" if old_rows and listing.added else ""
     view.note(f"plan: {plan.rows:,} rows in {plan.chunks:,} chunks{new}")
@@ -53,6 +54,12 @@ def planned(job: Job, manifest: Manifest, tally: Tally, view: View) -> Plan:
 def remarks(manifest: Manifest) -> list[str]:
     """What of the source is not in the output as it is now; for the start of a run, and once more for its end."""
     source, told = manifest.source, []
+    if passed_over := source.get("passed_over"):
+        endings = ", ".join(f"{count:,} {ending}" for ending, count in passed_over.items())
+        told.append(
+            f"passed over {sum(passed_over.values()):,} files whose names do not end as those of "
+            f"source.format={source['format']} do: {endings}"
+        )
     if vanished := source.get("vanished_files"):
         told.append(f"{vanished:,} planned files are gone from the source")
     if changed := source.get("changed_files"):

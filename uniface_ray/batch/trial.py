@@ -112,6 +112,8 @@ def try_out(config: JobConfig, checked: Checked, device: str, dtype: str, rows: 
     source = checked.source
     slices = limited(slices_of(source, source.files(), min(rows, config.run.chunk_rows)), rows)
     found: list[Row] = list(islice(source.read(list(slices)), rows))
+    if not found and config.source.shard:
+        raise UserError(f"source.shard is {config.source.shard}, and this share has no rows to try: give another")
     read_s = (time.perf_counter() - began_s) / max(1, len(found))
     sink = Fenced(checked.sink.uri, config.storage, 0)  # nothing is written to it
     job = Job(config, source, checked.kept, checked.model.image_size, device, dtype, sink)

@@ -32,6 +32,7 @@ class HuggingFaceSource:
 
     def __init__(self, source: SourceConfig, storage: StorageConfig, decode: DecodeConfig, wanted: Wanted) -> None:
         self.address = absolute(source.path) if os.path.exists(source.path) else ""
+        self.passed_over: dict[str, int] = {}
         self._source = source
         self._storage = storage
         self.wanted = wanted

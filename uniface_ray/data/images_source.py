@@ -22,6 +22,7 @@ class ImagesSource:
 
     def __init__(self, files: DataFiles, source: SourceConfig, decode: DecodeConfig, wanted: Wanted) -> None:
         self.address = files.address
+        self.passed_over = files.passed_over
         self._files = files
         self._source = source
         self.wanted = wanted

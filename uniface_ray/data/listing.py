@@ -1,8 +1,10 @@
 """Which data files a source's path holds."""
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from itertools import chain, islice
+from posixpath import splitext
 
 from uniface_ray.core.config import SourceConfig, StorageConfig
 from uniface_ray.core.errors import StoppedError, UserError
@@ -17,6 +19,8 @@ SUFFIXES = {
     "webdataset": (".tar",),
     **{kind: (*plain, *(f"{suffix}.gz" for suffix in plain)) for kind, plain in _TABLES.items()},
 }
+# Different endings that are told apart among the files that are passed over.
+_ENDINGS = 20
 # Names that `format=auto` looks at.
 _LOOKED_AT = 10_000
 
@@ -34,6 +38,7 @@ class DataFiles:
         folder: that names are relative to: the one given, that of the single file, or the one above the pattern.
         format: `images`, `parquet`, `webdataset`, `jsonl` or `csv`.
         address: what is read: the file or the folder.
+        passed_over: how many other files, by ending, the last `entries` has come by; hidden ones do not count.
 
     Raises:
         UserError: nothing there, no rights, or files that leave the format open.
@@ -42,6 +47,7 @@ class DataFiles:
     def __init__(self, source: SourceConfig, storage: StorageConfig) -> None:
         self.folder, self._name, self._pattern = _locate(source.path, storage)
         self.address = self.uri(self._name)
+        self.passed_over: Counter[str] = Counter()
         self._told = repr(absolute(source.path))
         self.format = self._guess() if source.format == "auto" else source.format
 
@@ -65,7 +71,14 @@ class DataFiles:
             StoppedError: it failed later, when it had given some.
         """
         suffixes = SUFFIXES[self.format]
-        return (entry for entry in self._all() if self._name or entry.name.lower().endswith(suffixes))
+        self.passed_over.clear()
+        for entry in self._all():
+            if self._name or entry.name.lower().endswith(suffixes):
+                yield entry
+                continue
+            ending = splitext(entry.name)[1].lower() or "without ending"
+            known = ending in self.passed_over or len(self.passed_over) < _ENDINGS
+            self.passed_over[ending if known else "others"] += 1
 
     def _all(self) -> Iterator[FileEntry]:
         count = 0

@@ -13,6 +13,7 @@ class Shard:
     """See `slices.Source`: the files of the k-th of n shares, by a hash of their names.
 
     Every file is in one share, whatever else is in the source, and its rows have the ids that they have without shares.
+    A share of few files may have none.
     """
 
     def __init__(self, source: Source, shard: str) -> None:
@@ -22,6 +23,7 @@ class Shard:
         self.address = source.address
         self.reads_to_count = source.reads_to_count
         self.wanted = source.wanted
+        self.passed_over = source.passed_over
 
     def check(self) -> None:
         self._source.check()

@@ -1,6 +1,6 @@
 """What every source gives: files, slices of them, and rows."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -59,6 +59,11 @@ class Source(Protocol):
     address: str
     reads_to_count: bool
     wanted: Wanted
+
+    @property
+    def passed_over(self) -> Mapping[str, int]:
+        """How many files, by ending, the last `files` found that are no data files of this format."""
+        ...
 
     def check(self) -> None:
         """Look at the source's listing and first file.

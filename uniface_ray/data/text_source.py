@@ -35,6 +35,7 @@ class TextSource:
     def __init__(self, files: DataFiles, source: SourceConfig, decode: DecodeConfig, wanted: Wanted) -> None:
         self.format = files.format
         self.address = files.address
+        self.passed_over = files.passed_over
         self._files = files
         self._source = source
         self.wanted = wanted
