@@ -3,15 +3,18 @@
 import random
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.loops import mmu_loop
 from uniface_ray.core.records import Reject, RejectKind
 from uniface_ray.engine.lane import Lane
 from uniface_ray.engine.sampling import Sampling
+from uniface_ray.engine.slots import SlotCache
 from uniface_ray.engine.text import TextRunner, TextSequence
 from uniface_ray.model import UniFaceForConditionalGeneration
 from uniface_ray.model.prompts import understanding_ids
@@ -105,6 +108,50 @@ def test_an_image_is_computed_once_for_all_questions_about_it(
     answers(model, asked, slots=4)
     assert sum(computed) == 8
     assert disagreements(model, asked) == 0
+
+
+def test_room_that_a_long_answer_needed_is_given_back(model: UniFaceForConditionalGeneration) -> None:
+    short, others = sequences(model)[:6], sequences(model)[6:12]
+    long = replace(sequences(model)[12], max_new_tokens=400, stop_ids=frozenset())
+    runner = TextRunner(model, 6)
+    lane = Lane(runner, 6, 6)
+    rooms: list[int] = []
+    with torch.inference_mode():
+        for some in (short, [long], others):
+            for one in some:
+                lane.scheduler.add(one)
+            while len(lane):
+                assert all(reject is None for _, reject in lane.step())
+            rooms.append(runner.cache.room)
+            assert {states.shape[2] for states in runner.cache.states} == {rooms[-1]}
+    assert rooms[0] == rooms[2] < 400 < rooms[1]
+    assert disagreements(model, short + others) == 0
+
+
+def test_room_grows_a_layer_at_a_time_or_not_at_all(
+    model: UniFaceForConditionalGeneration, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = SlotCache(model.config.backbone_config, 3, model.dtype, model.device)
+    cache.reserve(60)
+    before = [states.normal_().clone() for states in cache.states]
+    widths: list[list[int]] = []
+    pad = F.pad
+
+    def limited(states: Tensor, more: Sequence[int]) -> Tensor:
+        widths.append([states.shape[2] for states in cache.states])
+        if more[-1] > 0 and len(widths) == 3:
+            raise torch.OutOfMemoryError("full")
+        return pad(states, more)
+
+    monkeypatch.setattr(F, "pad", limited)
+    with pytest.raises(torch.OutOfMemoryError):
+        cache.reserve(100)
+    assert widths[:3] == [[64, 64, 64, 64], [128, 64, 64, 64], [128, 128, 64, 64]]
+    assert cache.room == 64
+    assert all(torch.equal(one, other) for one, other in zip(cache.states, before, strict=True))
+    cache.reserve(100)
+    assert cache.room == 128
+    assert all(torch.equal(one[:, :, :64], other) for one, other in zip(cache.states, before, strict=True))
 
 
 def test_slots_are_full_while_somebody_waits(model: UniFaceForConditionalGeneration) -> None:

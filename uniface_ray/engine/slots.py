@@ -27,22 +27,40 @@ class SlotCache(Cache):
         # A tensor for each layer's keys and one for its values: a compiled step writes to them in place, where of one
         # tensor for all it would make a copy.
         self.states = [empty] * (2 * layers)
+        self.room = 0  # positions of a slot
         self.rows: slice | Tensor = slice(0)
         self.start: int | Tensor = 0
         self.end = 0
         super().__init__(layers=[_SlotLayer(self, layer) for layer in range(layers)])
 
-    @property
-    def room(self) -> int:
-        """Positions of a slot."""
-        return self.states[0].shape[2]
+    def reserve(self, positions: int, empty: bool = False) -> None:
+        """Make room for requests of so many positions.
 
-    def reserve(self, positions: int) -> None:
-        """Make room for requests of so many positions: a copy, and only for a request longer than any before."""
-        if positions > self.room:
-            wider = -(-positions // _POSITIONS) * _POSITIONS
-            # Zeros, because what a mask hides is still multiplied by 0: a NaN there would be seen by all.
-            self.states = [F.pad(states, (0, 0, 0, wider - self.room)) for states in self.states]
+        Args:
+            positions: of the longest request.
+            empty: no slot is in use, so room that only a longer request needed is given back; what the first
+                `positions` hold stays.
+
+        Raises:
+            RuntimeError: there is no memory for it; the room is what it was.
+        """
+        room = -(-positions // _POSITIONS) * _POSITIONS
+        # Not at every small difference: it is a copy of all slots.
+        if room > self.room or (empty and 2 * room <= self.room):
+            self.room = min(room, self.room)
+            try:
+                self._resize(room)
+            except Exception:
+                self._resize(self.room)
+                raise
+            self.room = room
+
+    def _resize(self, room: int) -> None:
+        """A layer at a time: old and new slots are never all there at once."""
+        for index, states in enumerate(self.states):
+            if states.shape[2] != room:
+                # Zeros, because what a mask hides is still multiplied by 0: a NaN there would be seen by all.
+                self.states[index] = F.pad(states, (0, 0, 0, room - states.shape[2]))
 
     def at_start(self, rows: Sequence[int]) -> "SlotCache":
         """The next call begins these slots anew, all with the same number of positions."""

@@ -107,7 +107,8 @@ class TextRunner:
             first: slot of the first of them; the others follow.
         """
         # One position more than there are, for recorded steps: see there.
-        self.cache.reserve(self.prefix + max(len(one.prompt) + one.max_new_tokens for one in entering) + 1)
+        longest = self.prefix + max(len(one.prompt) + one.max_new_tokens for one in entering) + 1
+        self.cache.reserve(longest, empty=not first)
         self._place_images(entering, first)
         for length, bucket in groupby(entering, key=lambda one: -(-(len(one.prompt) - 1) // _BUCKET)):
             group = list(bucket)
