@@ -1,6 +1,7 @@
 """What goes on in a run's workers, gathered in one place."""
 
 import time
+from collections import Counter
 
 BEAT_S = 5.0
 # A replica that is scaled down, killed or lost with its node says nothing of it.
@@ -21,6 +22,8 @@ class Monitor:
         self._under_way: set[int] = set()
         self._busy: dict[str, set[int]] = {}  # chunks by replica
         self._heard_s: dict[str, float] = {}
+        self._begun: Counter[str] = Counter()  # processes by replica, since any of them answered a chunk
+        self._failed: str | None = None
 
     def stop(self) -> None:
         """Let no more chunks begin."""
@@ -30,6 +33,22 @@ class Monitor:
         """Whether reading ahead is still of use."""
         return self._stopped
 
+    def begins(self, replica: str) -> None:
+        """A process of the replica starts: its first one, or one after another that was lost."""
+        self._begun[replica] += 1
+
+    def failed(self, why: str) -> None:
+        """A replica cannot start."""
+        self._failed = why
+
+    def failure(self) -> str | None:
+        """Why a replica could not start, the last one that told."""
+        return self._failed
+
+    def lost(self) -> int:
+        """The most processes that one replica has lost since a chunk was last answered."""
+        return max(0, max(self._begun.values(), default=0) - 1)
+
     def ready(self, replica: str) -> None:
         """The replica is up and has nothing to do."""
         self._busy[replica] = set()
@@ -38,6 +57,7 @@ class Monitor:
     def answered(self, replica: str, chunk: int) -> None:
         """The replica is done with the chunk."""
         self._busy.setdefault(replica, set()).discard(chunk)
+        self._begun.clear()
         self.lives(replica)
 
     def lives(self, replica: str) -> None:

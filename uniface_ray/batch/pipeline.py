@@ -17,7 +17,7 @@ import pyarrow as pa
 import ray
 import ray.data
 from ray.actor import ActorHandle
-from ray.exceptions import GetTimeoutError
+from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskError
 from ray.util.annotations import RayDeprecationWarning
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -29,13 +29,17 @@ from uniface_ray.batch.plan import PlanIndex
 from uniface_ray.batch.ray_metrics import ray_metrics
 from uniface_ray.batch.stages import commit_chunk, read_chunk
 from uniface_ray.cluster import Cluster
-from uniface_ray.core.errors import UniFaceError
+from uniface_ray.core.errors import StoppedError, UniFaceError
 from uniface_ray.core.metrics import show_workers
 
 _READ_CPUS = 0.25
 _COMMIT_CPUS = 0.2
-# A worker that dies is restarted this often; a dead replica past that fails the run instead of looping for ever.
-_MAX_RESTARTS = 2
+_MAX_RETRIES = 2  # of a task that reads, decodes or commits, when its process or node is lost
+# A replica that is lost is started again for as long as a run lasts: on spot machines that happens all the time. But so
+# many losses of one, with no chunk answered in between, end the run instead of looping for ever; and so do replicas
+# that cannot start, one after the other, while a node that joins late and is no good may fail alone.
+_MOST_LOST = 3
+_MOST_FAILED = 2
 _ANSWER_S = 300.0
 
 
@@ -45,7 +49,12 @@ class _ReplicaActor:
     def __init__(self, job: Job, monitor: ActorHandle, threads: int | None) -> None:
         self._name = ray.get_runtime_context().get_actor_id()
         self._monitor = monitor
-        self._replica = supervised_replica(job, threads)
+        _answer(monitor.begins.remote(self._name))
+        try:
+            self._replica = supervised_replica(job, threads)
+        except Exception as error:  # Ray tells the driver that an actor died, with a trace for its reason
+            _answer(monitor.failed.remote(str(error)))
+            raise
         monitor.ready.remote(self._name)
         threading.Thread(target=self._beat, name="beat", daemon=True).start()
 
@@ -113,19 +122,34 @@ class Pipeline:
         _answer(self.monitor.stop.remote())
 
     def snapshot(self) -> tuple[int, int, int]:
-        """(chunks under way, replicas busy, replicas up)."""
-        under_way, busy, up = _answer(self.monitor.snapshot.remote())
+        """(chunks under way, replicas busy, replicas up).
+
+        Raises:
+            StoppedError: a replica is lost again and again, and no chunk gets done.
+        """
+        (under_way, busy, up), lost = _answer([self.monitor.snapshot.remote(), self.monitor.lost.remote()])
+        if lost > _MOST_LOST:
+            raise StoppedError(
+                f"a replica's process, or its node, was lost {lost} times, and no chunk was answered in between: the "
+                "logs of Ray tell why (memory of the node?). The same command goes on where this one stopped"
+            )
         show_workers(ray_metrics(), max(0, self._left - under_way), under_way, busy, up)
         return under_way, busy, up
 
     def run(self, pending: Sequence[int]) -> Iterator[Marker]:
-        """Run the chunks `pending` through all stages; gives each marker once it is in the sink, in any order."""
+        """Run the chunks `pending` through all stages; gives each marker once it is in the sink, in any order.
+
+        Raises:
+            StoppedError: Ray lost what the run needs.
+            UniFaceError: no replica can start.
+            RayTaskError: what a stage raised.
+        """
         _quiet()
         self._left = len(pending)
         job, engine = self.job, self.job.config.engine
         low, high = engine.replicas
         shared: dict[str, Any] = {"batch_size": 1, "batch_format": "pyarrow"}
-        retries = {"max_retries": _MAX_RESTARTS}
+        retries = {"max_retries": _MAX_RETRIES}
         counted = {"job": job, "monitor": self.monitor, "plan": self.plan}
         threads = replica_threads(job, self.cluster.local)
         dataset = (
@@ -150,26 +174,48 @@ class Pipeline:
                 ),
                 num_cpus=engine.num_cpus,
                 num_gpus=job.replica_gpus,
-                max_restarts=_MAX_RESTARTS,
-                max_task_retries=-1,  # restarts bound them; while its node is being missed, an actor refuses many times
+                max_restarts=-1,  # `snapshot` bounds them
+                max_task_retries=-1,
                 **shared,
             )
             .map_batches(_commit, fn_kwargs=counted, num_cpus=_COMMIT_CPUS, **retries, **shared)
         )
-        for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-            for marker in batch["marker"].to_pylist():
-                self._left -= 1
-                yield Marker.from_json(marker)
+        try:
+            for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+                for marker in batch["marker"].to_pylist():
+                    self._left -= 1
+                    yield Marker.from_json(marker)
+        except RayTaskError:
+            raise
+        except RayError as error:
+            raise self._told(error) from error
+
+    def _told(self, error: RayError) -> UniFaceError:
+        """What Ray says of its own processes and nodes, for people."""
+        if (
+            isinstance(error, RayActorError)
+            and error.actor_init_failed
+            and (why := _answer(self.monitor.failure.remote()))
+        ):
+            return UniFaceError(why)
+        return StoppedError(
+            f"Ray lost a part of the run ({type(error).__name__}: {str(error).strip().splitlines()[0]}); the same "
+            "command goes on where this one stopped"
+        )
 
 
-def _answer(call: ray.ObjectRef) -> Any:
-    """What the monitor says: at once, or a network is cut."""
+def _answer(call: ray.ObjectRef | list[ray.ObjectRef]) -> Any:
+    """What the monitor says: at once, or a network is cut.
+
+    Raises:
+        StoppedError: it says nothing.
+    """
     try:
         return ray.get(call, timeout=_ANSWER_S)
-    except GetTimeoutError as error:
-        raise UniFaceError(
-            f"the process that watches over the run, on its driver's node, gives no answer for {_ANSWER_S:g} s: is the "
-            "network between the nodes whole? The same command goes on where this one stopped"
+    except (GetTimeoutError, RayActorError) as error:
+        raise StoppedError(
+            "the process that watches over the run, on its driver's node, is gone, or gives no answer for "
+            f"{_ANSWER_S:g} s: is the network between the nodes whole? The same command goes on where this one stopped"
         ) from error
 
 
@@ -178,6 +224,7 @@ def _quiet() -> None:
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
+    context.max_consecutive_actor_init_deaths = _MOST_FAILED
     context.raise_original_map_exception = True  # else a stage's own error is lost on its way to the driver
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     # map_batches has no named parameter yet for what bounds retries, and warns of passing it on.
