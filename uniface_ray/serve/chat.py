@@ -160,7 +160,7 @@ async def _chat(body: ChatRequest, request: Request) -> _Chat:
         )
         for number in range(body.n or 1)
     ]
-    choices = [_Choice(Growth(body.stops), ask) for ask in asks]
+    choices = [_Choice(Growth(body.stops, final=not body.stream), ask) for ask in asks]
     return _Chat(model, name, choices, bool(body.stream_options and body.stream_options.include_usage))
 
 
