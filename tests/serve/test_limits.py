@@ -136,3 +136,31 @@ def test_a_counter_may_start_late_and_is_not_waited_for_when_it_hangs(monkeypatc
     assert asyncio.run(play()) == [True, True, False], "the second and third are counted by the gate itself"
     assert asked == 2
     assert shared.enter("ann", Rule(None, 1, 60)).number is None
+
+
+@pytest.mark.parametrize("client_goes", [False, True])
+def test_a_turn_that_comes_too_late_is_given_back(client_goes: bool) -> None:
+    limits = Limits()
+
+    async def call() -> None:
+        answers = asyncio.Event()
+
+        async def slow(name: str, rule: Rule) -> Turn:
+            turn = limits.enter(name, rule)  # counted at once, told late
+            await answers.wait()
+            return turn
+
+        gate = Gate(Rule(None, 1, 300), slow, limits.leave)
+        gate._patience_s = 300.0 if client_goes else 0.01
+        entering = asyncio.create_task(gate.enter("ann"))
+        if client_goes:
+            await asyncio.sleep(0.01)
+            entering.cancel()
+        (result,) = await asyncio.gather(entering, return_exceptions=True)
+        assert isinstance(result, asyncio.CancelledError) == client_goes
+        assert limits.enter("ann", gate.rule).number is None
+        answers.set()
+        while limits.enter("ann", gate.rule).number is None:
+            await asyncio.sleep(0.001)
+
+    asyncio.run(asyncio.wait_for(call(), 20))

@@ -128,20 +128,37 @@ class Gate:
         self._own = Limits()
         self._alone_until_s = 0.0
         self._patience_s = _START_S
+        self._late: set[asyncio.Future[Turn]] = set()
 
     async def enter(self, name: str) -> tuple[Turn, Callable[[], None]]:
         """A request comes: its turn, and what to call when it has ended."""
         if self._enter and time.monotonic() >= self._alone_until_s:
+            asked = asyncio.ensure_future(self._enter(name, self.rule))
             try:
-                turn = await asyncio.wait_for(self._enter(name, self.rule), self._patience_s)
+                turn = await asyncio.wait_for(asyncio.shield(asked), self._patience_s)
                 return turn, self._leaver(turn, name, self._leave)
+            except asyncio.CancelledError:  # the client has gone
+                self._return_late(asked, name)
+                raise
             except Exception as error:
+                self._return_late(asked, name)
                 self._alone_until_s = time.monotonic() + _CALM_S
                 _LOG.warning("the counter of all replicas does not answer (%r): this one counts for itself", error)
             finally:
                 self._patience_s = _PATIENCE_S
         turn = self._own.enter(name, self.rule)
         return turn, self._leaver(turn, name, self._own.leave)
+
+    def _return_late(self, asked: asyncio.Future[Turn], name: str) -> None:
+        """Nobody waits for this turn any more, but it counts as soon as it is given: give it back then."""
+
+        def returned(_: asyncio.Future[Turn]) -> None:
+            self._late.discard(asked)
+            if not asked.cancelled() and not asked.exception():
+                self._leaver(asked.result(), name, self._leave)()
+
+        self._late.add(asked)  # the event loop would forget it
+        asked.add_done_callback(returned)
 
     @staticmethod
     def _leaver(turn: Turn, name: str, leave: Callable[[str, int], Any] | None) -> Callable[[], None]:
