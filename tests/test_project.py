@@ -17,7 +17,7 @@ from packaging.utils import canonicalize_name
 from uniface_ray.core.compose import compose
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = (".ci", "benchmarks", "conf", "jobs", "tests", "uniface_ray")
+FOLDERS = (".ci", "benchmarks", "conf", "docs", "jobs", "tests", "uniface_ray")
 TEXT = {".py", ".md", ".yaml", ".yml", ".toml", ".txt", ".json", ".html", ""}
 # Hosts that may be named: of examples, of papers, of licences and of XML namespaces.
 HOSTS = {

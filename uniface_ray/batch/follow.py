@@ -143,7 +143,7 @@ def follow(
     The pipeline runs in a thread of its own, so that the terminal, progress.json and signals never wait for it.
 
     Args:
-        markers: of `pipeline.run_pipeline`.
+        markers: of `Pipeline.run`.
         workers: to stop them, and to see what they do.
         course: is brought up to date.
         view: to show it.

@@ -1,8 +1,8 @@
 """What a run tells a monitoring system: the names, and what a finished chunk adds to them.
 
 On Ray the names come out with `ray_` before them, at each node's metrics port (`batch.ray_metrics`). Rates are for the
-reader to take: rows/s is rate(ray_uniface_rows_total), a replica's busy share is
-rate(ray_uniface_stage_seconds_total{stage="engine"}) over ray_uniface_replicas.
+reader to take: rows/s is rate(ray_uniface_rows_total), the busy share of replicas is
+ray_uniface_replicas_busy / ray_uniface_replicas.
 """
 
 from collections import Counter
