@@ -11,6 +11,7 @@ from torch import Tensor
 
 from uniface_ray.model import UniFaceForConditionalGeneration
 from uniface_ray.model.drawing import DrawRequest
+from uniface_ray.model.features import ImageFeatures
 from uniface_ray.model.prompts import generation_ids
 from uniface_ray.model.sampling import gumbel, least, pick
 from uniface_ray.model.unmasking import plan
@@ -18,7 +19,11 @@ from uniface_ray.model.unmasking import plan
 
 @torch.inference_mode()
 def mmu_loop(
-    model: UniFaceForConditionalGeneration, ids: Tensor, max_new_tokens: int, stop_ids: Collection[int] = ()
+    model: UniFaceForConditionalGeneration,
+    ids: Tensor,
+    max_new_tokens: int,
+    stop_ids: Collection[int] = (),
+    features: ImageFeatures | None = None,
 ) -> tuple[list[int], list[float]]:
     """`mmu_generate` with top_k=1: one row, one token a pass.
 
@@ -29,6 +34,7 @@ def mmu_loop(
         ids: (L,) int64, see `prompts.understanding_ids`.
         max_new_tokens: most tokens of the answer.
         stop_ids: any of them ends the answer.
+        features: of the image, where the model has experts for them.
 
     Returns:
         The new tokens, and how much likelier (in logits) each step's token was than the next best.
@@ -37,7 +43,7 @@ def mmu_loop(
     gaps: list[float] = []
     sequence = ids[None].to(model.device)
     while len(tokens) < max_new_tokens:
-        logits = model(sequence).logits.float()[0, -1, : model.config.text_vocab_size]
+        logits = model(sequence, features=features).logits.float()[0, -1, : model.config.text_vocab_size]
         best, second = logits.topk(2).values.tolist()
         token = logits.argmax()
         gaps.append(best - second)

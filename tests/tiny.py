@@ -22,6 +22,13 @@ def tokenizer(vocab_size: int) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=bpe, bos_token=END, eos_token=END)
 
 
+def save(model: UniFaceForConditionalGeneration, folder: Path) -> Path:
+    """Write a model of 300 text ids, with a tokenizer."""
+    model.save_pretrained(folder)
+    UniFaceProcessor(tokenizer(300), model.config).save_pretrained(folder)
+    return folder
+
+
 def save_random_model(folder: Path) -> Path:
     """A model of 32-px images with random weights, fast enough for tests of everything around it."""
     config = UniFaceConfig(
@@ -47,6 +54,4 @@ def save_random_model(folder: Path) -> Path:
         eos_token_id=0,
     )
     torch.manual_seed(0)
-    UniFaceForConditionalGeneration(config).save_pretrained(folder)
-    UniFaceProcessor(tokenizer(300), config).save_pretrained(folder)
-    return folder
+    return save(UniFaceForConditionalGeneration(config), folder)

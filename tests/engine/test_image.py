@@ -61,6 +61,7 @@ def alone(model: UniFaceForConditionalGeneration) -> list[Tensor]:
     return codes
 
 
+@pytest.mark.parametrize("folder", ["dense", "with_experts"], indirect=True)
 @pytest.mark.parametrize(("slots", "most_entering"), [(1, 1), (3, 2), (16, 16)])
 def test_an_image_does_not_depend_on_its_neighbours(
     model: UniFaceForConditionalGeneration, alone: list[Tensor], slots: int, most_entering: int
@@ -113,3 +114,15 @@ def test_rows_that_fail_cost_no_other_and_a_second_try_draws_the_same(
     assert isinstance(bad, Reject)
     assert (bad.kind, bad.message) == (RejectKind.MODEL_ERROR, "ValueError: poison")
     assert all(torch.equal(outcomes[number], codes) for number, codes in enumerate(alone))
+
+
+@pytest.mark.parametrize("folder", ["with_experts"], indirect=True)
+def test_steps_never_wait_for_the_device(on_meta: UniFaceForConditionalGeneration) -> None:
+    some = sequences()[:-1]  # without the edit, whose picture is looked at when it enters
+    runner = ImageRunner(on_meta)
+    with torch.inference_mode():
+        runner.enter(some, 0)
+        for _ in range(3):
+            runner.advance(some, 0)
+    with pytest.raises((RuntimeError, NotImplementedError), match="meta"):
+        runner.drawing.codes.tolist()

@@ -13,12 +13,14 @@ from torch import Tensor
 from benchmarks.loops import mmu_loop
 from uniface_ray.core.records import Reject, RejectKind
 from uniface_ray.engine.lane import Lane
+from uniface_ray.engine.pictures import read_pictures
 from uniface_ray.engine.sampling import Sampling
 from uniface_ray.engine.slots import SlotCache
 from uniface_ray.engine.text import TextRunner, TextSequence
 from uniface_ray.model import UniFaceForConditionalGeneration
 from uniface_ray.model.prompts import understanding_ids
 
+BOTH = pytest.mark.parametrize("folder", ["dense", "with_experts"], indirect=True)
 COUNT = 18
 NEAR_TIE = 1e-4
 
@@ -27,12 +29,12 @@ def sequences(model: UniFaceForConditionalGeneration, sampling: Sampling | None 
     """Questions of many lengths about eight images, answers of many lengths."""
     generator = torch.Generator().manual_seed(0)
     chance = random.Random(0)
-    codes = torch.randint(model.config.codebook_size, (8, model.config.num_image_tokens), generator=generator)
+    pictures = torch.randint(256, (8, 3, 32, 32), dtype=torch.uint8, generator=generator).numpy()
     return [
         TextSequence(
             id=number,
             image=bytes([number % 8]),
-            picture=codes[number % 8],
+            picture=pictures[number % 8],
             prompt=[0, *chance.choices(range(1, 300), k=chance.randint(1, 40))],
             max_new_tokens=chance.randint(1, 20),
             stop_ids=frozenset(chance.choices(range(300), k=4)),
@@ -65,8 +67,9 @@ def disagreements(model: UniFaceForConditionalGeneration, asked: Sequence[TextSe
     """Answers that differ from the plain loop's; all of them must part at a near tie."""
     different = 0
     for one in asked:
-        ids = understanding_ids(model.config, one.prompt[1:], one.picture)
-        expected, gaps = mmu_loop(model, ids, one.max_new_tokens, one.stop_ids)
+        codes, features = read_pictures(model, [one.picture])
+        ids = understanding_ids(model.config, one.prompt[1:], codes[0])
+        expected, gaps = mmu_loop(model, ids, one.max_new_tokens, one.stop_ids, features)
         if expected != one.tokens:
             parted = next((i for i, pair in enumerate(zip(expected, one.tokens, strict=False)) if len(set(pair)) > 1))
             assert gaps[parted] < NEAR_TIE
@@ -74,6 +77,7 @@ def disagreements(model: UniFaceForConditionalGeneration, asked: Sequence[TextSe
     return different
 
 
+@BOTH
 @pytest.mark.parametrize(("slots", "most_entering"), [(1, 1), (5, 2), (64, 64)])
 def test_tokens_are_those_of_the_plain_loop(
     model: UniFaceForConditionalGeneration, slots: int, most_entering: int
@@ -92,6 +96,7 @@ def test_drawn_tokens_depend_on_the_seed_and_not_on_the_batch(model: UniFaceForC
     assert together != answers(model, sequences(model), 64)
 
 
+@BOTH
 def test_an_image_is_computed_once_for_all_questions_about_it(
     model: UniFaceForConditionalGeneration, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -208,3 +213,14 @@ def test_a_row_that_fails_on_the_way_costs_no_other(
     assert rejects.keys() == {number for number, tokens in enumerate(good) if poison in tokens[:-1]}
     assert {(one.kind, one.message) for one in rejects.values()} == {(RejectKind.MODEL_ERROR, "ValueError: poison")}
     assert all(one.tokens == tokens for one, tokens in zip(asked, good, strict=True) if one.id not in rejects)
+
+
+@pytest.mark.parametrize("folder", ["with_experts"], indirect=True)
+def test_no_answer_waits_for_the_device_before_its_token_is_read(on_meta: UniFaceForConditionalGeneration) -> None:
+    asked = sequences(on_meta, Sampling(temperature=1.0))[:6]
+    runner = TextRunner(on_meta, 6)
+    with torch.inference_mode():
+        runner.enter(asked, 0)
+        runner.advance(asked, 0)
+        with pytest.raises((RuntimeError, NotImplementedError), match="meta"):
+            runner.collect()

@@ -87,10 +87,10 @@ def test_text_to_image_logits_over_cached_prompts(
     prompts = [prompt_ids(model.config, prompt) for prompt in reference["prompts"]]
     assert len({len(prompt) for prompt in prompts}) > 1
     with torch.inference_mode():
-        prefix, null = read_prompts(model, prompts), read_prompts(model, [prompt_ids(model.config, [])])
+        both = read_prompts(model, [*prompts, prompt_ids(model.config, [])])
         nobody, unknown = torch.zeros(0, dtype=torch.int64), numbers["t2i.masked"].bool()
         unguided = Places(torch.arange(unknown.numel()), nobody, nobody), torch.zeros(len(prompts))
-        logits = guided_logits(model, numbers["t2i.codes"], unknown, prefix, prefix.visible(), null, *unguided)
+        logits = guided_logits(model, numbers["t2i.codes"], unknown, both, both.visible(), *unguided)
     logits = logits.view(*unknown.shape, -1)
     torch.testing.assert_close(logits[..., ::16], numbers["t2i.image_logits"], atol=1e-4, rtol=0)
 

@@ -64,6 +64,28 @@ def test_grouped_products_and_the_plain_loop_agree_forward_and_backward(dtype: t
         torch.testing.assert_close(grouped, loop, **tolerance)
 
 
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 5e-2)])
+@pytest.mark.parametrize(("routed", "length"), [(4, 6), (8, 1)])
+@pytest.mark.parametrize("normalize", [False, True])
+@pytest.mark.parametrize("group", [0, 1])
+@torch.no_grad()
+def test_a_call_of_one_group_computes_the_same_without_sorting(
+    group: int, normalize: bool, routed: int, length: int, dtype: torch.dtype, tolerance: float
+) -> None:
+    torch.manual_seed(0)
+    sizes = {"routed": routed, "active": 2, "width": 32, "shared_width": 64, "normalize_gates": normalize}
+    experts = TokenExperts(toy_config(token_experts=sizes)).to(dtype)
+    for parameter in experts.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    x = torch.randn(4, length, 64, dtype=dtype)
+    known = Routing(torch.full((4,), group == 1), torch.ones(4, length, dtype=torch.bool), group)
+    with profile(activities=[ProfilerActivity.CPU]) as seen:
+        found = experts(x, known)
+    assert not {event.key for event in seen.key_averages()} & {"aten::sort", "aten::_grouped_mm", "aten::item"}
+    known.group = None
+    torch.testing.assert_close(found, experts(x, known), atol=tolerance, rtol=tolerance)
+
+
 def test_routing_of_one_task_never_touches_the_others_experts() -> None:
     experts = TokenExperts(toy_config())
     x = torch.randn(4, 6, 64)

@@ -13,6 +13,7 @@ from transformers import PreTrainedTokenizerBase
 from uniface_ray.core.errors import UserError
 from uniface_ray.core.records import RejectError, RejectKind
 from uniface_ray.engine.protocol import Ask
+from uniface_ray.model.transfer import sent
 
 # Blanks in JSON are as `json.dumps` writes them: where any may stand, a weak model writes nothing else.
 _AS_DUMPS = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
@@ -122,9 +123,9 @@ def mask_logits(logits: Tensor, guides: Sequence[Guide | None]) -> Tensor:
         return logits
     ids = logits.shape[1]
     bits = np.stack([np.frombuffer(guide.allowed(), np.uint8)[: -(-ids // 8)] for guide in guides if guide])
-    packed = torch.from_numpy(bits).to(logits.device)
+    packed = sent(torch.from_numpy(bits), logits.device)
     allowed = (packed[..., None] >> torch.arange(8, device=logits.device) & 1).flatten(1)[:, :ids].bool()
-    rows = torch.tensor(guided, device=logits.device)
+    rows = sent(torch.tensor(guided), logits.device)
     return logits.index_copy(0, rows, logits[rows].masked_fill(~allowed, -torch.inf))
 
 

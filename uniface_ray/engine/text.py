@@ -15,6 +15,8 @@ from uniface_ray.engine.sampling import Sampling, choose, uniforms
 from uniface_ray.engine.slots import SlotCache
 from uniface_ray.model import UniFaceForConditionalGeneration
 from uniface_ray.model.features import ImageFeatures
+from uniface_ray.model.routing import Layout
+from uniface_ray.model.transfer import sent
 
 # Prompts go through the model with others whose length is the same up to this many tokens.
 _BUCKET = 16
@@ -130,7 +132,7 @@ class TextRunner:
             lengths: positions of each slot, the new token's with them.
             first: slot.
         """
-        ids, counts = torch.tensor([tokens, lengths], device=self.model.device)
+        ids, counts = sent(torch.tensor([tokens, lengths]), self.model.device)
         if self.recorded and not first:
             return self.recorded(ids, counts - 1, self.cache.room)
         return self._step(ids, counts - 1, first, max(lengths))
@@ -184,7 +186,7 @@ class TextRunner:
         ids[:, -1] = config.special_id("<|eoi|>")
         everything = torch.ones((1, 1, self.prefix, self.prefix), dtype=torch.bool, device=device)
         positions = torch.arange(self.prefix, device=device)[None]
-        self._hidden(ids, everything, positions, self.cache.at_start(slots), features)
+        self._hidden(ids, everything, positions, self.cache.at_start(slots), 2, features)
 
     def _prefill(self, prompts: Sequence[Sequence[int]], rows: slice) -> None:
         """Prompts after the image prefix, padded at the right.
@@ -196,10 +198,16 @@ class TextRunner:
         positions = torch.arange(self.prefix, self.prefix + longest, device=device)
         causal = torch.arange(self.prefix + longest, device=device) <= positions[:, None]
         window = self.cache.after(rows, self.prefix, self.prefix + longest)
-        self._hidden(torch.tensor(padded, device=device), causal[None, None], positions[None], window)
+        self._hidden(sent(torch.tensor(padded), device), causal[None, None], positions[None], window)
 
     def _hidden(
-        self, ids: Tensor, rule: Tensor, positions: Tensor, window: SlotCache, features: ImageFeatures | None = None
+        self,
+        ids: Tensor,
+        rule: Tensor,
+        positions: Tensor,
+        window: SlotCache,
+        image: int | None = None,
+        features: ImageFeatures | None = None,
     ) -> Tensor:
         return self.model.hidden_states(
             ids,
@@ -207,7 +215,7 @@ class TextRunner:
             position_ids=positions,
             past_key_values=window,
             use_cache=True,
-            generation=torch.zeros(len(ids), dtype=torch.bool, device=ids.device),
+            layout=Layout(generation=False, image=image),
             features=features,
         ).last_hidden_state
 
@@ -217,5 +225,5 @@ class TextRunner:
         logits = mask_logits(logits, [one.guide for one in group])
         if any(one.sampling.temperature for one in group):
             numbers = [(one.sampling.temperature, one.sampling.top_p, one.uniform) for one in group]
-            return choose(logits, *torch.tensor(numbers, device=logits.device).unbind(1))
+            return choose(logits, *sent(torch.tensor(numbers), logits.device).unbind(1))
         return logits.argmax(-1)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from uniface_ray.model.modeling import UniFaceForConditionalGeneration
 from uniface_ray.model.prefix import Prefix, PrefixCache, positions
+from uniface_ray.model.routing import Layout
 from uniface_ray.model.sampling import gumbel, keep_likely, least, pick
 
 
@@ -56,12 +57,11 @@ def advance(
     unknown: Tensor,
     prompts: Prefix,
     visible: Tensor,
-    null: Prefix,
     places: Places,
     dials: Dials,
 ) -> tuple[Tensor, Tensor]:
     """The tensors of one step, without a graph break: codes and unknown places (R, N) before -> after."""
-    logits = guided_logits(model, codes, unknown, prompts, visible, null, places, dials.guidance)
+    logits = guided_logits(model, codes, unknown, prompts, visible, places, dials.guidance)
     rows = places.all // codes.shape[1]
     likely = logits
     if dials.top_k is not None and dials.top_p is not None:
@@ -82,7 +82,6 @@ def guided_logits(
     unknown: Tensor,
     prompts: Prefix,
     visible: Tensor,
-    null: Prefix,
     places: Places,
     guidance: Tensor,
 ) -> Tensor:
@@ -92,9 +91,8 @@ def guided_logits(
         model: in eval mode.
         codes: (R, N).
         unknown: (R, N), where the mask token stands instead.
-        prompts: of the rows.
-        visible: (R, P), where they are text.
-        null: the empty prompt.
+        prompts: of the rows, and the empty prompt after them.
+        visible: (R + 1, P), where they are text.
         places: of the tokens wanted; rows with guidance are computed without their prompt too.
         guidance: (R,) w.
     """
@@ -104,15 +102,15 @@ def guided_logits(
     ids = torch.cat([soi, images, eoi], dim=1)
     share = unknown.float().mean(1)
     ids, share = torch.cat([ids, ids[guided]]), torch.cat([share, share[guided]])
-    without = F.pad(null.visible(), (prompts.width - null.width, 0)).expand(len(guided), -1)
-    seen = F.pad(torch.cat([visible, without]), (0, ids.shape[1]), value=True)
+    prompt = torch.cat([torch.arange(count, device=ids.device), torch.full_like(guided, count)])
+    seen = F.pad(visible[prompt], (0, ids.shape[1]), value=True)
     hidden = model.hidden_states(
         ids,
         attention_mask=seen[:, None, None, :].expand(-1, -1, ids.shape[1], -1),
         position_ids=positions(config, 0, ids.shape[1], ids.device),
-        past_key_values=PrefixCache(prompts, null, len(guided)),
+        past_key_values=PrefixCache(prompts, prompt),
         use_cache=True,
-        generation=torch.ones(len(ids), dtype=torch.bool, device=ids.device),
+        layout=Layout(generation=True, image=1),
         mask_ratio=share,
     ).last_hidden_state
     rows = places.all // tokens
@@ -126,7 +124,7 @@ def guided_logits(
 
 
 Advance = Callable[
-    [UniFaceForConditionalGeneration, Tensor, Tensor, Prefix, Tensor, Prefix, Places, Dials], tuple[Tensor, Tensor]
+    [UniFaceForConditionalGeneration, Tensor, Tensor, Prefix, Tensor, Places, Dials], tuple[Tensor, Tensor]
 ]
 
 __all__ = ["Advance", "Dials", "Places", "advance", "guided_logits"]

@@ -17,6 +17,7 @@ from uniface_ray.model.denoising import Advance, Dials, Places, advance
 from uniface_ray.model.modeling import UniFaceForConditionalGeneration
 from uniface_ray.model.prefix import Prefix, read_prompts
 from uniface_ray.model.prompts import prompt_ids
+from uniface_ray.model.transfer import sent
 from uniface_ray.model.unmasking import DrawSettings, Plan, plan
 
 
@@ -92,7 +93,7 @@ class Drawing:
 
     def take(self, rows: Sequence[int]) -> "Drawing":
         """Some of the rows, which go on where they are."""
-        index = torch.tensor(rows, dtype=torch.int64, device=self.codes.device)
+        index = sent(torch.tensor(rows, dtype=torch.int64), self.codes.device)
         picked = [self.rows[row] for row in rows]
         return Drawing(picked, self.codes[index], self.unknown[index], self.prompts.take(rows), self.null)
 
@@ -161,8 +162,8 @@ def begin(
     ]
     return Drawing(
         rows,
-        torch.stack(codes).to(model.device),
-        torch.stack(unknown).to(model.device),
+        sent(torch.stack(codes), model.device),
+        sent(torch.stack(unknown), model.device),
         read_prompts(model, [prompt_ids(config, request.text_ids) for request in requests]),
         null or read_prompts(model, [prompt_ids(config, [])]),
     )
@@ -192,7 +193,8 @@ def _places(drawing: Drawing) -> Places:
             places.append(torch.arange(start, start + row.left))
         start += row.left
     every = drawing.unknown.flatten().nonzero_static(size=start)[:, 0]
-    return Places(every, torch.cat(places).to(every.device), torch.tensor(guided, dtype=torch.int64).to(every.device))
+    rows = torch.tensor(guided, dtype=torch.int64)
+    return Places(every, sent(torch.cat(places), every.device), sent(rows, every.device))
 
 
 def _dials(drawing: Drawing, bits: int) -> Dials:
@@ -205,12 +207,12 @@ def _dials(drawing: Drawing, bits: int) -> Dials:
     # 2, not 1: a sum of probabilities may round to 1 before its end.
     top_p = [one.top_p if one.top_p < 1 else 2.0 for one in settings]
     return Dials(
-        torch.tensor([row.guidance for row in rows], device=device),
-        torch.tensor([0 if row.done else row.plan.unknown[row.step] for row in rows], device=device),
-        torch.tensor([0.0 if row.done else row.plan.temperature[row.step] for row in rows], device=device),
-        torch.tensor([one.top_k or 2**bits for one in settings], device=device) if narrowed else None,
-        torch.tensor(top_p, device=device) if narrowed else None,
-        torch.stack(noise).to(device),
+        sent(torch.tensor([row.guidance for row in rows]), device),
+        sent(torch.tensor([0 if row.done else row.plan.unknown[row.step] for row in rows]), device),
+        sent(torch.tensor([0.0 if row.done else row.plan.temperature[row.step] for row in rows]), device),
+        sent(torch.tensor([one.top_k or 2**bits for one in settings]), device) if narrowed else None,
+        sent(torch.tensor(top_p), device) if narrowed else None,
+        sent(torch.stack(noise), device),
     )
 
 
@@ -224,9 +226,9 @@ def step(model: UniFaceForConditionalGeneration, drawing: Drawing, compute: Adva
         compute: `advance`, or that compiled.
     """
     dials = _dials(drawing, model.config.magvit_config.latent_bits)
-    prompts, null = drawing.prompts, drawing.null
+    prompts = drawing.prompts.join(drawing.null)
     drawing.codes, drawing.unknown = compute(
-        model, drawing.codes, drawing.unknown, prompts, prompts.visible(), null, _places(drawing), dials
+        model, drawing.codes, drawing.unknown, prompts, prompts.visible(), _places(drawing), dials
     )
     for row in drawing.rows:
         row.step += not row.done

@@ -20,10 +20,12 @@ from uniface_ray.model.masks import additive, attention_rule
 from uniface_ray.model.outputs import UniFaceOutput, UniFaceStates
 from uniface_ray.model.routing import (
     Images,
+    Layout,
     Routing,
     given_features,
     image_positions,
     masked_share,
+    placed_images,
     rows_that_draw,
 )
 
@@ -132,9 +134,13 @@ class UniFaceForConditionalGeneration(PreTrainedModel, TextGeneration, Generatio
         generation: Tensor | None = None,
         features: ImageFeatures | None = None,
         mask_ratio: Tensor | None = None,
+        layout: Layout | None = None,
         **kwargs: Any,
     ) -> UniFaceStates:
-        """The last layer's states after the final norm; for arguments and errors see `forward`.
+        """The last layer's states after the final norm; for errors and other arguments see `forward`.
+
+        Args:
+            layout: in place of `generation`, where the caller knows it of all rows: then nothing waits for the device.
 
         Returns:
             last_hidden_state (B, L, D), the cache, and the balance loss while gradients are on.
@@ -150,9 +156,9 @@ class UniFaceForConditionalGeneration(PreTrainedModel, TextGeneration, Generatio
         if attention_mask.dtype == torch.bool:
             attention_mask = additive(attention_mask, self.dtype)
         if self.has_experts:
-            if generation is None and continues:
+            if generation is None and layout is None and continues:
                 raise ValueError("a call that continues a cache must say whose experts it uses: give `generation`")
-            kwargs["routing"] = self._route(input_ids, generation, features, mask_ratio)
+            kwargs["routing"] = self._route(input_ids, generation, features, mask_ratio, layout)
         outputs = self.showo.model(
             **self._embed(input_ids, features),
             attention_mask=attention_mask,
@@ -180,13 +186,25 @@ class UniFaceForConditionalGeneration(PreTrainedModel, TextGeneration, Generatio
         return {"inputs_embeds": embedded.masked_scatter(places[..., None], projected)}
 
     def _route(
-        self, input_ids: Tensor, generation: Tensor | None, features: ImageFeatures | None, mask_ratio: Tensor | None
+        self,
+        input_ids: Tensor,
+        generation: Tensor | None,
+        features: ImageFeatures | None,
+        mask_ratio: Tensor | None,
+        layout: Layout | None,
     ) -> Routing:
-        if generation is None:
+        if layout is not None:
+            generation = torch.full(input_ids.shape[:1], layout.generation, device=input_ids.device)
+        elif generation is None:
             generation = rows_that_draw(self.config, input_ids)
-        routing = Routing(generation, input_ids != self.config.pad_id, balance=[] if torch.is_grad_enabled() else None)
+        group = None if layout is None else int(layout.generation)
+        counted = input_ids != self.config.pad_id
+        routing = Routing(generation, counted, group, balance=[] if torch.is_grad_enabled() else None)
         if self.config.sequence_experts is not None:
-            found = image_positions(self.config, input_ids, generation, features)
+            if layout is None:
+                found = image_positions(self.config, input_ids, generation, features)
+            else:
+                found = placed_images(self.config, input_ids, layout, features)
             if found is not None:
                 ratio = masked_share(self.config, input_ids) if mask_ratio is None else mask_ratio
                 seen = given_features(features, self.encoders.of_mask_ratio(ratio))

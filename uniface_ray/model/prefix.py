@@ -17,6 +17,8 @@ from transformers.cache_utils import Cache, DynamicLayer
 from uniface_ray.model.configuration import UniFaceConfig
 from uniface_ray.model.modeling import UniFaceForConditionalGeneration
 from uniface_ray.model.prompts import left_pad
+from uniface_ray.model.routing import Layout
+from uniface_ray.model.transfer import sent
 
 
 class Prefix(NamedTuple):
@@ -40,7 +42,7 @@ class Prefix(NamedTuple):
     def visible(self) -> Tensor:
         """(R, P) bool, True where text stands."""
         position = torch.arange(self.width, device=self.keys.device)
-        return position >= self.width - torch.tensor(self.lengths, device=self.keys.device)[:, None]
+        return position >= self.width - sent(torch.tensor(self.lengths), self.keys.device)[:, None]
 
     def widened(self, width: int) -> "Prefix":
         """With padding up to `width` positions, or with padding taken away."""
@@ -49,7 +51,7 @@ class Prefix(NamedTuple):
 
     def take(self, rows: Sequence[int]) -> "Prefix":
         """Some rows, and no more padding than they need."""
-        index = torch.tensor(rows, dtype=torch.int64, device=self.keys.device)
+        index = sent(torch.tensor(rows, dtype=torch.int64), self.keys.device)
         lengths = [self.lengths[row] for row in rows]
         start = self.width - max(lengths, default=0)
         return Prefix(self.keys[:, index, :, start:], self.values[:, index, :, start:], lengths)
@@ -65,7 +67,7 @@ class Prefix(NamedTuple):
 def read_prompts(model: UniFaceForConditionalGeneration, prompts: Sequence[Sequence[int]]) -> Prefix:
     """Put prompts (`prompts.prompt_ids`) through the model, as one batch."""
     config = model.config
-    ids = left_pad([torch.tensor(prompt) for prompt in prompts], config.pad_id).to(model.device)
+    ids = sent(left_pad([torch.tensor(prompt) for prompt in prompts], config.pad_id), model.device)
     visible = (ids != config.pad_id)[:, None, None, :]
     causal = torch.ones(ids.shape[1], ids.shape[1], dtype=torch.bool, device=ids.device).tril()
     cache = DynamicCache()
@@ -75,7 +77,7 @@ def read_prompts(model: UniFaceForConditionalGeneration, prompts: Sequence[Seque
         position_ids=positions(config, ids.shape[1], 0, ids.device),
         past_key_values=cache,
         use_cache=True,
-        generation=torch.ones(len(ids), dtype=torch.bool, device=ids.device),
+        layout=Layout(generation=True),
     )
     keys, values = (torch.stack([getattr(layer, name) for layer in cache.layers]) for name in ("keys", "values"))
     return Prefix(keys, values, [len(prompt) for prompt in prompts])
@@ -88,32 +90,29 @@ def positions(config: UniFaceConfig, before: int, after: int, device: torch.devi
 
 
 class PrefixCache(Cache):
-    """A transformers cache that stands before one call and keeps nothing of it: R rows of `prefix`, G of `null`."""
+    """A transformers cache that stands before one call and keeps nothing of it; its rows see some of `prefix`."""
 
-    def __init__(self, prefix: Prefix, null: Prefix, unconditional: int) -> None:
-        """Prepare a call of R + G rows.
+    def __init__(self, prefix: Prefix, rows: Tensor) -> None:
+        """Prepare a call of B rows.
 
         Args:
-            prefix: of R rows.
-            null: the empty prompt, one row.
-            unconditional: G, rows after the R that see the empty prompt.
+            prefix: of any number of rows.
+            rows: (B,) int64, the row of `prefix` that each sees.
         """
-        null = null.widened(prefix.width)
-        layers = zip(prefix.keys, prefix.values, null.keys, null.values, strict=True)
-        super().__init__(layers=[_PrefixLayer(*layer, unconditional) for layer in layers])
+        layers = zip(prefix.keys, prefix.values, strict=True)
+        super().__init__(layers=[_PrefixLayer(*layer, rows) for layer in layers])
 
 
 class _PrefixLayer(DynamicLayer):
-    def __init__(self, keys: Tensor, values: Tensor, null_keys: Tensor, null_values: Tensor, count: int) -> None:
+    def __init__(self, keys: Tensor, values: Tensor, rows: Tensor) -> None:
         super().__init__()
         self.lazy_initialization(keys, values)
-        self.keys, self.values = keys, values
-        self.null_keys, self.null_values = (null.expand(count, -1, -1, -1) for null in (null_keys, null_values))
+        self.keys, self.values, self.rows = keys, values, rows
 
     def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
-        # Put together layer by layer: the empty prompt's rows are never all there at once.
-        keys = torch.cat([torch.cat([self.keys, self.null_keys]), key_states], dim=2)
-        return keys, torch.cat([torch.cat([self.values, self.null_values]), value_states], dim=2)
+        # Picked layer by layer: the rows of the call are never all there at once.
+        keys = torch.cat([self.keys[self.rows], key_states], dim=2)
+        return keys, torch.cat([self.values[self.rows], value_states], dim=2)
 
 
 __all__ = ["Prefix", "PrefixCache", "positions", "read_prompts"]

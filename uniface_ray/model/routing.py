@@ -12,6 +12,19 @@ from uniface_ray.model.configuration import UniFaceConfig
 from uniface_ray.model.features import ImageFeatures
 
 
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What all rows of a call have in common, from who knows it: to read it in the ids is to wait for the device.
+
+    Attributes:
+        generation: they draw.
+        image: position of their first image token; None where the call has no image.
+    """
+
+    generation: bool
+    image: int | None = None
+
+
 @dataclass(slots=True)
 class Images:
     """The image positions of a call.
@@ -34,12 +47,14 @@ class Routing:
     Attributes:
         generation: (B,) bool, True for rows that draw.
         counted: (B, L) bool, tokens that count in the balance loss: no padding.
+        group: of all rows, where it is known without looking: 0 reads, 1 draws.
         images: None where the call has no image positions, as in text decoding.
         balance: each layer's (2,) balance loss, gathered while gradients are; None without them.
     """
 
     generation: Tensor
     counted: Tensor
+    group: int | None = None
     images: Images | None = None
     balance: list[Tensor] | None = None
 
@@ -81,6 +96,23 @@ def image_positions(
     return positions, (positions.cumsum(1) - 1).clamp(0, config.num_image_tokens - 1)
 
 
+def placed_images(
+    config: UniFaceConfig, input_ids: Tensor, layout: Layout, features: ImageFeatures | None
+) -> tuple[Tensor, Tensor] | None:
+    """As `image_positions`, of rows whose layout is known: nothing waits for the device.
+
+    Raises:
+        ValueError: features that are missing or of other rows.
+    """
+    if layout.image is None:
+        return None
+    _check_features(config, features, len(input_ids), needed=not layout.generation)
+    place = torch.arange(input_ids.shape[1], device=input_ids.device) - layout.image
+    inside = (place >= 0) & (place < config.num_image_tokens)
+    shape = input_ids.shape
+    return inside.expand(shape), place.clamp(0, config.num_image_tokens - 1).expand(shape)
+
+
 def _check_features(config: UniFaceConfig, features: ImageFeatures | None, rows: int, needed: bool) -> None:
     for name in config.sequence_experts.feature_experts:
         if name == "noise":
@@ -106,4 +138,13 @@ def given_features(features: ImageFeatures | None, noise: Tensor | None) -> dict
     return {name: tensor for name, tensor in named.items() if tensor is not None}
 
 
-__all__ = ["Images", "Routing", "given_features", "image_positions", "masked_share", "rows_that_draw"]
+__all__ = [
+    "Images",
+    "Layout",
+    "Routing",
+    "given_features",
+    "image_positions",
+    "masked_share",
+    "placed_images",
+    "rows_that_draw",
+]
