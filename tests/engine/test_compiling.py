@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.engine.test_text import answers, disagreements, sequences
+from tests.engine.test_text import BOTH, answers, disagreements, sequences
 from uniface_ray.core.errors import UniFaceError
 from uniface_ray.engine.compiling import compile_transformer, warm_up
 from uniface_ray.engine.lane import Lane
@@ -35,6 +35,7 @@ class Repeated(RecordedSteps):
         return lambda: logits.copy_(self._step(rows)), logits
 
 
+@BOTH
 @pytest.mark.parametrize(("slots", "most_entering"), [(1, 1), (6, 2), (64, 64)])
 def test_recorded_steps_give_the_tokens_of_the_plain_loop(
     model: UniFaceForConditionalGeneration, slots: int, most_entering: int
@@ -78,7 +79,12 @@ def requests(size: int) -> list[Request]:
     """Of every kind, of many lengths."""
     pixels = np.random.default_rng(1).integers(0, 256, (9, 3, size, size), dtype=np.uint8)
     asks = [Ask(one, "q" * place, 3 + 2 * place, place) for place, one in enumerate(pixels)]
-    draws = [Draw("q" * place, place, 2 + place, place % 3, 1.0, "cosine") for place in range(6)]
+    # One after the other, so that all mixtures of rows with guidance and without come up.
+    intervals = [(0.0, 1.0), (0.4, 0.8), (0.5, 1.0)]
+    draws = [
+        Draw("q" * place, place, 2 + place, place % 4, 1.0, "cosine", guidance_interval=intervals[place % 3])
+        for place in range(12)
+    ]
     return [*asks, *draws, *(Score(one, "q") for one in pixels[:5])]
 
 
@@ -107,9 +113,11 @@ def test_compiled_code_gives_the_tokens_of_the_plain_loop(model: UniFaceForCondi
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.usefixtures("_forget_graphs")
-def test_no_size_of_a_batch_is_compiled_anew(folder: Path) -> None:
-    plain = UniFaceEngine(folder, batch_size=6).run(requests(32))
-    engine = UniFaceEngine(folder, batch_size=6)
+@BOTH
+@pytest.mark.parametrize("batch_size", [1, 2, 6])
+def test_no_size_of_a_batch_is_compiled_anew(folder: Path, batch_size: int) -> None:
+    plain = UniFaceEngine(folder, batch_size=batch_size).run(requests(32))
+    engine = UniFaceEngine(folder, batch_size=batch_size)
     compile_transformer(engine.model, backend="eager")
     warm_up(engine, 32, (Ask, Draw, Score))
     with ThreadPoolExecutor(1) as thread:  # as a replica does

@@ -54,7 +54,7 @@ class EngineConfig(Settings):
         replicas: a number, or [min, max] to autoscale between.
         device: `auto` takes GPUs where there are some; `cpu`, `cuda` (which one, Ray decides).
         dtype: `auto` is float32 on a CPU and bfloat16 on a GPU.
-        compile: torch.compile the transformer of `kind=uniface`: minutes at each replica's start, for faster steps.
+        compile: torch.compile the steps of `kind=uniface`: minutes at the start of a replica, for faster steps.
         cuda_graphs: of `kind=uniface` on a GPU, launch all kernels of a step of answers at once.
         num_cpus: of one replica.
         num_gpus: of one replica, fractions allowed; null is 1 on a GPU and 0 on a CPU.
