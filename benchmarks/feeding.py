@@ -81,9 +81,9 @@ class _Occupancy:
         self.full: list[int] = []
 
     def __call__(self) -> Any:
-        running = len(self.engine._texts)
-        self.full.append(min(running, self.engine.batch_size))
-        return self.step()
+        ended = self.step()
+        self.full.append(len(self.engine._texts.scheduler.running) + len(ended))
+        return ended
 
 
 def _run(engine: UniFaceEngine, asked: Sequence[Ask], block: int, calls: int) -> dict[str, Any]:

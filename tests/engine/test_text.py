@@ -172,6 +172,23 @@ def test_slots_are_full_while_somebody_waits(model: UniFaceForConditionalGenerat
             assert len(lane.scheduler.running) == running + entered - len(ended)
 
 
+@pytest.mark.parametrize(("pictures", "running"), [(1, [10]), (2, [5, 10]), (10, [1, 2, 3])])
+def test_a_picture_asked_about_again_takes_no_part_of_what_a_step_may_compute(
+    model: UniFaceForConditionalGeneration, pictures: int, running: list[int]
+) -> None:
+    runner = TextRunner(model, 16)
+    lane = Lane(runner, 16, lambda waiting: runner.most_entering(waiting, runner.prefix + 10))
+    template = sequences(model)[0]
+    for number in range(10):
+        picture = number * pictures // 10
+        one = replace(template, id=number, image=bytes([picture]), prompt=[0, 1], max_new_tokens=9)
+        lane.scheduler.add(replace(one, stop_ids=frozenset(), tokens=[]))
+    with torch.inference_mode():
+        for count in running:
+            lane.step()
+            assert len(lane.scheduler.running) == count
+
+
 def test_a_request_that_is_dropped_frees_its_slot(model: UniFaceForConditionalGeneration) -> None:
     lane = Lane(TextRunner(model, 3), 3, 3)
     asked = [one for one in sequences(model) if one.max_new_tokens > 3][:6]

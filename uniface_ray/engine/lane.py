@@ -1,6 +1,6 @@
 """One kind of work on one model: who waits, who runs, and what happens to the others when a row fails."""
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
 import torch
@@ -64,17 +64,18 @@ class Runner(Protocol[W_contra]):
 class Lane(Generic[W]):
     """A scheduler and a runner, step by step."""
 
-    def __init__(self, runner: Runner[W], slots: int, most_entering: int) -> None:
+    def __init__(self, runner: Runner[W], slots: int, most_entering: int | Callable[[Iterable[W]], int]) -> None:
         """Make an empty lane.
 
         Args:
             runner: does the work.
             slots: how many requests run at once.
-            most_entering: how many may enter in one step, which bounds what those who run have to wait.
+            most_entering: how many, or how many of those who wait, may enter in one step, which bounds what those who
+                run have to wait.
         """
         self.runner = runner
         self.scheduler: Scheduler[W] = Scheduler(slots)
-        self.most_entering = most_entering
+        self.most_entering = (lambda _: most_entering) if isinstance(most_entering, int) else most_entering
         self._enter = _InParts(runner.enter)
         self._advance = _InParts(runner.advance)
         self._failing: set[Hashable] = set()
@@ -99,7 +100,7 @@ class Lane(Generic[W]):
             UniFaceError: work of several origins has failed, and none went on in between: then the model is broken.
             BrokenProcessError: this process can do nothing more.
         """
-        entering = self.scheduler.admit(self.most_entering, self.runner.order)
+        entering = self.scheduler.admit(self.most_entering(self.scheduler.waiting), self.runner.order)
         failed = self._enter(entering, len(self.scheduler.running) - len(entering))
         failing = {one.origin for one in entering if one.id in failed}
         ended = self._end(failed)

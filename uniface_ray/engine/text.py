@@ -1,6 +1,6 @@
 """Answers under way: prefill of those who enter, one token a step for those who run."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
@@ -100,6 +100,20 @@ class TextRunner:
     def order(one: TextSequence) -> int:
         """Prompts of like length next to each other: they need little padding."""
         return len(one.prompt)
+
+    def most_entering(self, waiting: Iterable[TextSequence], positions: int) -> int:
+        """How many of `waiting` may enter together, so that no more than `positions` are computed; at least one.
+
+        A picture that a slot shows already, or that several ask about, is computed once.
+        """
+        shown, count = set(self.images), 0
+        for one in waiting:
+            positions -= len(one.prompt) - 1 + (0 if one.image in shown else self.prefix)
+            if positions < 0:
+                break
+            shown.add(one.image)
+            count += 1
+        return max(1, count)
 
     def enter(self, entering: Sequence[TextSequence], first: int) -> None:
         """Compute the prompts of new sequences but for their last token, with which their first step begins.

@@ -22,8 +22,8 @@ from uniface_ray.engine.text import TextRunner, TextSequence
 from uniface_ray.engine.turns import Turns
 from uniface_ray.model import UniFaceForConditionalGeneration, UniFaceProcessor
 
-# Positions of whole images that go through the model in one step: enough to keep it busy, few enough that the answers
-# under way do not wait long, and memory holds what lies between two layers.
+# Positions of images and prompts that go through the model in one step: enough to keep it busy, few enough that the
+# answers under way do not wait long, and memory holds what lies between two layers.
 _POSITIONS = 4096
 # Images that are decoded to pixels at once: at 256 px the decoder's widest layer takes 33 MB for each.
 _DECODED = 8
@@ -89,7 +89,8 @@ class UniFaceEngine:
         self._turns = Turns(image_share, self.device)
         prefix, image = model.config.num_image_tokens + 3, model.config.num_image_tokens + 2
         together = max(1, _POSITIONS // prefix)
-        self._texts = Lane(TextRunner(model, batch_size, recorded), batch_size, together)
+        texts = TextRunner(model, batch_size, recorded)
+        self._texts = Lane(texts, batch_size, lambda waiting: texts.most_entering(waiting, _POSITIONS))
         images = min(batch_size, image_batch or max(1, _POSITIONS // image))
         self._images = Lane(ImageRunner(model), images, images)
         self._codes = Lane(DecodeRunner(model), _DECODED, _DECODED)
