@@ -18,6 +18,7 @@ from uniface_ray.batch.supervisor import Supervisor
 from uniface_ray.batch.work import replica
 from uniface_ray.core.config import StorageConfig
 from uniface_ray.core.errors import UniFaceError
+from uniface_ray.core.processes import process_start
 from uniface_ray.core.records import Row, RowRef
 from uniface_ray.core.storage import Folder
 from uniface_ray.tasks.registry import build_task
@@ -58,8 +59,13 @@ def test_decoding_and_answering_go_on_when_their_processes_are_killed(run: Plain
         answerer.close()
 
 
-def test_a_worker_has_one_decoder(run: PlainRun) -> None:
-    assert supervised_decoder(run.job) is supervised_decoder(run.job)
+def test_a_worker_has_one_decoder_and_ends_it_for_that_of_another_run(run: PlainRun) -> None:
+    decoder = supervised_decoder(run.job)
+    assert supervised_decoder(run.job) is decoder
+    assert decoder.idle_s
+    pid = decoder.start().pid
+    supervised_decoder(replace(run.job, image_size=64))
+    assert not process_start(pid)
 
 
 def test_a_replica_has_as_many_chunks_at_a_time_as_the_job_gives_it(

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -162,6 +163,18 @@ def test_a_rejected_row_gets_through_though_the_process_is_killed_meanwhile(
     kills[0] = 100
     with pytest.raises(UniFaceError, match="ends whatever it does"):
         supervisor.answer(chunk_of(["exit"]))
+
+
+def test_a_process_that_has_nothing_to_do_ends_until_it_has(notes: Path) -> None:
+    supervisor = Supervisor("decode", odd_rows, (True, 1000, str(notes)), 60.0, idle_s=0.2)
+    outcome(supervisor, ["fine", "nap", "nap"])
+    deadline_s = time.monotonic() + 60
+    while supervisor._child:
+        assert time.monotonic() < deadline_s
+        time.sleep(0.05)
+    outcome(supervisor, ["fine"])
+    assert notes.read_text().count("start") == 2
+    supervisor.close()
 
 
 @pytest.fixture

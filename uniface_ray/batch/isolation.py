@@ -1,6 +1,5 @@
 """The supervisors of a Ray worker: what decodes and what answers, each in a child process of its own."""
 
-import functools
 import importlib
 import pickle
 
@@ -12,17 +11,21 @@ from uniface_ray.core.records import Row
 
 _DECODER = "uniface_ray.batch.decoding:decoder"
 _REPLICA = "uniface_ray.batch.work:replica"
+# Ray gives a worker tasks of any stage: one that decoded once must not keep a process with torch for good.
+_IDLE_S = 60.0
+
+_decoders: dict[bytes, Supervisor] = {}
 
 
 def supervised_decoder(job: Job) -> Supervisor:
-    """The worker's decoder; one for all tasks of a run that Ray gives to the worker."""
-    return _decoder(pickle.dumps(job))
-
-
-@functools.lru_cache(maxsize=1)
-def _decoder(job: bytes) -> Supervisor:
-    known: Job = pickle.loads(job)
-    return Supervisor("decode", _make, (_DECODER, known), known.config.decode.timeout_s, tells=True)
+    """The worker's decoder; one for all tasks of a run that Ray gives to the worker. That of another run ends."""
+    key = pickle.dumps(job)
+    if key not in _decoders:
+        while _decoders:
+            _decoders.popitem()[1].close()
+        timeout_s = job.config.decode.timeout_s
+        _decoders[key] = Supervisor("decode", _make, (_DECODER, job), timeout_s, tells=True, idle_s=_IDLE_S)
+    return _decoders[key]
 
 
 def decode_alone(job: Job, rows: list[Row]) -> Chunk:

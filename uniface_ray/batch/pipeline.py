@@ -152,34 +152,32 @@ class Pipeline:
         retries = {"max_retries": _MAX_RETRIES}
         counted = {"job": job, "monitor": self.monitor, "plan": self.plan}
         threads = replica_threads(job, self.cluster.local)
-        dataset = (
-            ray.data.range(len(pending), override_num_blocks=len(pending))
-            .map_batches(
-                _read,
-                fn_kwargs={**counted, "pending": np.asarray(pending)},
-                num_cpus=_READ_CPUS,
-                **retries,
-                **shared,
-            )
-            .map_batches(_decode, fn_kwargs={"job": job}, num_cpus=job.config.decode.num_cpus, **retries, **shared)
-            .map_batches(
-                _ReplicaActor,
-                fn_constructor_kwargs={"job": job, "monitor": self.monitor, "threads": threads},
-                compute=ray.data.ActorPoolStrategy(
-                    min_size=low,
-                    max_size=high,
-                    max_concurrent_calls_per_actor=job.calls,
-                    max_tasks_in_flight_per_actor=2 * job.calls,  # fewer, and a pool does not scale up
-                    enable_true_multi_threading=True,  # the replica's calls all lead to one engine, in one thread
-                ),
-                num_cpus=engine.num_cpus,
-                num_gpus=job.replica_gpus,
-                max_restarts=-1,  # `snapshot` bounds them
-                max_task_retries=-1,
-                **shared,
-            )
-            .map_batches(_commit, fn_kwargs=counted, num_cpus=_COMMIT_CPUS, **retries, **shared)
+        dataset = ray.data.range(len(pending), override_num_blocks=len(pending)).map_batches(
+            _read,
+            fn_kwargs={**counted, "pending": np.asarray(pending)},
+            num_cpus=_READ_CPUS,
+            **retries,
+            **shared,
         )
+        if job.source.wanted.image:  # else there is nothing to decode
+            decode_cpus = job.config.decode.num_cpus
+            dataset = dataset.map_batches(_decode, fn_kwargs={"job": job}, num_cpus=decode_cpus, **retries, **shared)
+        dataset = dataset.map_batches(
+            _ReplicaActor,
+            fn_constructor_kwargs={"job": job, "monitor": self.monitor, "threads": threads},
+            compute=ray.data.ActorPoolStrategy(
+                min_size=low,
+                max_size=high,
+                max_concurrent_calls_per_actor=job.calls,
+                max_tasks_in_flight_per_actor=2 * job.calls,  # fewer, and a pool does not scale up
+                enable_true_multi_threading=True,  # the replica's calls all lead to one engine, in one thread
+            ),
+            num_cpus=engine.num_cpus,
+            num_gpus=job.replica_gpus,
+            max_restarts=-1,  # `snapshot` bounds them
+            max_task_retries=-1,
+            **shared,
+        ).map_batches(_commit, fn_kwargs=counted, num_cpus=_COMMIT_CPUS, **retries, **shared)
         try:
             for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
                 for marker in batch["marker"].to_pylist():

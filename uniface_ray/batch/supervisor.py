@@ -40,6 +40,7 @@ class Supervisor:
         timeout_s: seconds without a sign of progress after which it counts as hanging.
         tells: the handler beats once for every row it has done.
         calls: chunks in the child at a time.
+        idle_s: seconds without a chunk after which the child ends, until the next chunk; None: it stays.
     """
 
     stage: str
@@ -48,6 +49,7 @@ class Supervisor:
     timeout_s: float
     tells: bool = False
     calls: int = 1
+    idle_s: float | None = None
     most_rows: int | None = field(default=None, init=False)
     """What fitted into memory, once more did not."""
     _child: Child | None = field(default=None, init=False)
@@ -57,6 +59,7 @@ class Supervisor:
     _culprits: int = field(default=0, init=False)
     _good: bytes | None = field(default=None, init=False)
     _one_at_a_time: bool = field(default=False, init=False)
+    _rest: threading.Timer | None = field(default=None, init=False)
 
     def start(self) -> Child:
         """The child, ready.
@@ -94,6 +97,25 @@ class Supervisor:
             UniFaceError: the child cannot start, or rows are not what ends it.
             Exception: what the handler raised.
         """
+        self._stay()
+        try:
+            return self._supervised(payload)
+        finally:
+            if self.idle_s is not None:
+                self._stay()
+                self._rest = threading.Timer(self.idle_s, self._end_idle)
+                self._rest.daemon = True
+                self._rest.start()
+
+    def _stay(self) -> None:
+        if self._rest:
+            self._rest.cancel()
+
+    def _end_idle(self) -> None:
+        with self._gate.alone():  # a chunk that has come meanwhile is done first
+            self.close()
+
+    def _supervised(self, payload: Any) -> bytes:
         if self._one_at_a_time or self._too_large(payload):
             with self._gate.alone():
                 return self._answer(payload, ended=0)
