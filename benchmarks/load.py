@@ -56,21 +56,20 @@ class Load:
         """Answers."""
         return [one for one in self.seen if one.status == 200]
 
-    @property
-    def rate(self) -> float:
-        """Answers a second as long as there was all of the load."""
-        ended = [one.at for one in self.good if one.at <= self.asked_until]
-        return len(ended) / (ended[-1] - self.start) if ended else 0.0
+    def rate(self, first: int) -> float:
+        """Answers a second as long as there was all of the load, after the `first` ones (see `steady_rate`)."""
+        return steady_rate([one.at for one in self.good if one.at <= self.asked_until], first)
 
-    def numbers(self) -> dict[str, Any]:
-        """Rates of answers, and percentiles of seconds."""
+    def numbers(self, first: int) -> dict[str, Any]:
+        """Rates of answers after the `first` ones, and percentiles of seconds."""
         good = self.good
         refused = [one for one in self.seen if one.status == 429]
         others = len(self.seen) - len(good) - len(refused)
+        rate = self.rate(first)
         return {
             "answers": len(good),
-            "answers_per_s": self.rate,
-            "tokens_per_s": self.rate * sum(one.tokens for one in good) / max(1, len(good)),
+            "answers_per_s": rate,
+            "tokens_per_s": rate * sum(one.tokens for one in good) / max(1, len(good)),
             "latency_s": percentiles([one.total_s for one in good]),
             "first_token_s": percentiles([one.first_s for one in good]),
             "refused_429": len(refused),
@@ -79,6 +78,17 @@ class Load:
             "seconds": self.asked_until - self.start,
             "generator_share_of_cpu": self.cpu_s / (self.wall_s * (os.cpu_count() or 1)),
         }
+
+
+def steady_rate(ends: Sequence[float], first: int) -> float:
+    """A second, of what ended at these times in order, from the end of the `first` ones on.
+
+    All slots fill at once and so empty at about once, wave after wave: from the start, the time of a wave that has not
+    ended yet would be counted, and its answers not.
+    """
+    if len(ends) <= first:
+        return 0.0
+    return (len(ends) - first) / (ends[-1] - ends[first - 1])
 
 
 def percentiles(values: Sequence[float]) -> dict[str, float] | None:
@@ -178,4 +188,4 @@ async def _send(client: httpx2.AsyncClient, body: bytes) -> Seen:
     return Seen(0 if status == 200 and not told else status, first, now - start, int(told[1]) if told else 0, now)
 
 
-__all__ = ["Load", "Seen", "bodies", "closed", "opened", "percentiles", "question"]
+__all__ = ["Load", "Seen", "bodies", "closed", "opened", "percentiles", "question", "steady_rate"]

@@ -30,7 +30,7 @@ from safetensors.torch import load_file, save_file
 
 import uniface_ray
 from benchmarks.chart import plot
-from benchmarks.load import Load, bodies, closed, opened, percentiles, question
+from benchmarks.load import Load, bodies, closed, opened, percentiles, question, steady_rate
 from benchmarks.record import about, save
 from benchmarks.sizes import TINY, build
 from tests.pictures import variations
@@ -100,7 +100,7 @@ def engine_alone(folder: Path, pictures: list[bytes], given: argparse.Namespace)
     engine = UniFaceEngine(folder, batch_size=given.slots, image_share=0.5, image_batch=4)
     fitted: list[Pixels] = [fit_square(decode_image(data, 10**8), engine.image_size) for data in pictures]
     asks = [Ask(pixels, question(number), TOKENS[given.size]) for number, pixels in enumerate(fitted)]
-    engine.run(asks[: given.slots])
+    engine.run(asks[-given.slots :])  # so that no picture of the first ones is in a slot already
     singles = []
     until = time.monotonic() + given.seconds
     while time.monotonic() < until or len(singles) < 8:
@@ -116,21 +116,21 @@ def engine_alone(folder: Path, pictures: list[bytes], given: argparse.Namespace)
 
 def _full_rate(engine: UniFaceEngine, asks: list[Ask], given: argparse.Namespace) -> float:
     """With all slots full for a time, as a server's are."""
-    start, submitted, ended = time.monotonic(), 0, 0
-    at = start
-    while time.monotonic() < start + given.seconds or ended < _enough(given):
-        while submitted - ended < 2 * given.slots:
+    start, submitted = time.monotonic(), 0
+    ends: list[float] = []
+    while time.monotonic() < start + given.seconds or len(ends) < _enough(given):
+        while submitted - len(ends) < 2 * given.slots:
             engine.submit(asks[submitted % len(asks)])
             submitted += 1
         for _, outcome in engine.step():
             assert isinstance(outcome, Text)
-            ended, at = ended + 1, time.monotonic()
-    return ended / (at - start)
+            ends.append(time.monotonic())
+    return steady_rate(ends, given.slots)
 
 
 def _enough(given: argparse.Namespace) -> int:
     """Answers that make a rate: slots fill and empty together."""
-    return 3 * int(given.slots)
+    return 4 * int(given.slots)
 
 
 @contextmanager
@@ -168,21 +168,26 @@ def loads(
 ) -> dict[str, Any]:
     """Every load, one after the other."""
     whole, streams = (bodies("measured", pictures, TOKENS[given.size], stream) for stream in (False, True))
-    closed(url, whole, given.slots, given.seconds / 2)  # warm
+    closed(url, whole[-given.slots :], given.slots, given.seconds / 2)  # warm, and see `engine_alone`
     one = closed(url, whole, 1, given.seconds)
     singles_s = [seen.total_s for seen in one.seen]
-    found: dict[str, Any] = {"one_client": one.numbers() | {"singles_s": singles_s}, "clients": {}}
+    found: dict[str, Any] = {"one_client": one.numbers(1) | {"singles_s": singles_s}, "clients": {}}
     for clients in CLIENTS:
-        found["clients"][str(clients)] = closed(url, streams, clients, given.seconds, clients).numbers()
+        found["clients"][str(clients)] = _closed(url, streams, clients, given)
         print(clients, "clients", found["clients"][str(clients)], flush=True)
     before = _cpu_s(process)
     full: Load = closed(url, whole, 2 * given.slots, given.seconds, _enough(given))
-    found["full"] = full.numbers()
+    found["full"] = full.numbers(given.slots)
     found["full"]["cpu_s_by_process"] = {name: s - before.get(name, 0.0) for name, s in _cpu_s(process).items()}
     # As many at the beginning as there is room for.
-    found["twice_as_much"] = opened(url, streams, 2 * engine_rate, given.seconds, CLIENTS[-1]).numbers()
+    found["twice_as_much"] = opened(url, streams, 2 * engine_rate, given.seconds, CLIENTS[-1]).numbers(given.slots)
     print("full", found["full"], "\ntwice", found["twice_as_much"], flush=True)
     return found
+
+
+def _closed(url: str, streams: list[bytes], clients: int, given: argparse.Namespace) -> dict[str, Any]:
+    slots = min(clients, given.slots)
+    return closed(url, streams, clients, given.seconds, clients + 2 * slots).numbers(slots)
 
 
 def losses(url: str, process: psutil.Process, folder: Path, streams: list[bytes]) -> dict[str, Any]:
@@ -193,7 +198,7 @@ def losses(url: str, process: psutil.Process, folder: Path, streams: list[bytes]
         timer.start()
         load = closed(url, streams, CLIENTS[1], 40.0)
         timer.join()
-        found[name] = load.numbers() | {"lost": len(load.seen) - len(load.good)}
+        found[name] = load.numbers(1) | {"lost": len(load.seen) - len(load.good)}
         print(name, found[name], flush=True)
     return found
 

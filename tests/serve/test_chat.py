@@ -184,3 +184,11 @@ def test_a_client_that_goes_frees_its_slot(client: openai.OpenAI, loop: EngineLo
         ask(client.with_options(timeout=0.2), max_tokens=1900)
     idle(loop)
     assert ask(client).choices[0].message.content
+
+
+def test_where_there_is_no_room_no_picture_is_read(client: openai.OpenAI, loop: EngineLoop, monkeypatch: Any) -> None:
+    monkeypatch.setattr(loop, "_max_waiting", -8)
+    with pytest.raises(openai.RateLimitError):
+        client.with_options(max_retries=0).chat.completions.create(
+            model="random", messages=about("who?", b"no picture")
+        )

@@ -64,7 +64,7 @@ def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def asked(handle: Handle, request: Request) -> list[News]:
     async def ask() -> list[News]:
-        return [news async for news in RemoteModel(handle, 8, 3).ask(request)]  # type: ignore[arg-type]
+        return [news async for news in RemoteModel(handle, 8, 3, (9, 2)).ask(request)]  # type: ignore[arg-type]
 
     return asyncio.run(ask())
 
@@ -132,9 +132,45 @@ def test_a_reader_who_goes_takes_the_request_back() -> None:
     handle = Handle(([text("a"), text("ab"), text("abc", True)], None))
 
     async def leave() -> None:
-        stream = RemoteModel(handle, 8, 3).ask(Ask(PIXELS, "?", 4, watched=True))  # type: ignore[arg-type]
+        stream = RemoteModel(handle, 8, 3, (9, 2)).ask(Ask(PIXELS, "?", 4, watched=True))  # type: ignore[arg-type]
         await anext(stream)
         await stream.aclose()
 
     asyncio.run(leave())
     assert handle.cancelled == 1
+
+
+def test_what_has_no_room_anywhere_is_refused_before_it_is_read() -> None:
+    let = asyncio.Event()
+
+    class Slow(Response):
+        def __await__(self) -> Any:
+            async def wait() -> News:
+                await let.wait()
+                return image(1, True)
+
+            return wait().__await__()
+
+    class SlowHandle(Handle):
+        def remote(self, request: Request) -> Response:
+            return Slow([], None, self)
+
+    async def work() -> None:
+        model = RemoteModel(SlowHandle(), 8, 3, (9, 2))  # type: ignore[arg-type]
+
+        async def draw() -> None:
+            async for _ in model.ask(Draw("x", 0, 5, 0, 0, "cosine")):
+                pass
+
+        model.check_room(draws=True)
+        under_way = [asyncio.create_task(draw()) for _ in range(2)]
+        await asyncio.sleep(0)
+        with pytest.raises(ApiError, match="2 requests are under way") as caught:
+            model.check_room(draws=True)
+        assert caught.value.status == 429
+        model.check_room(draws=False)
+        let.set()
+        await asyncio.gather(*under_way)
+        model.check_room(draws=True)
+
+    asyncio.run(work())

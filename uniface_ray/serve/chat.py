@@ -141,6 +141,7 @@ async def _chat(body: ChatRequest, request: Request) -> _Chat:
     if body.guided_choice or schema is not None:
         await asyncio.to_thread(check_answer_form, body.guided_choice, schema)
     settings = request.app.state.config.serve
+    model.check_room(draws=False)
     url, place = picture_of(body.messages)
     pictures: Pictures = request.app.state.pictures
     pixels = await fitted(await pictures.from_url(url, place), model.image_size)

@@ -15,6 +15,7 @@ from ray.serve.config import AutoscalingConfig, BackpressureConfig
 from ray.serve.handle import DeploymentHandle
 from ray.serve.schema import LoggingConfig
 
+from uniface_ray.core.child import ALLOCATOR
 from uniface_ray.core.compose import compose
 from uniface_ray.core.config import ModelConfig
 from uniface_ray.core.serve_config import ServeConfig
@@ -88,7 +89,8 @@ class Door:
 
     def __init__(self, config: ServeConfig, models: dict[str, DeploymentHandle], sizes: dict[str, int]) -> None:
         waiting = config.serve.max_waiting
-        served = {name: RemoteModel(handle, sizes[name], waiting) for name, handle in models.items()}
+        room = room_of(config)
+        served = {name: RemoteModel(handle, sizes[name], waiting, room) for name, handle in models.items()}
         self._app = build_app(config, served, shared_gate(rule_of(config)), [ray_numbers()])
 
     def __serve_build_asgi_app__(self) -> FastAPI:
@@ -142,7 +144,11 @@ def _replicas(config: ServeConfig, model: ModelConfig, device: str) -> Any:
     return serve.deployment(ModelReplica).options(
         name=f"model-{model.name}",
         **({"num_replicas": least} if least == most else {"autoscaling_config": scaling}),
-        ray_actor_options={"num_cpus": engine.num_cpus, "num_gpus": gpus},
+        ray_actor_options={
+            "num_cpus": engine.num_cpus,
+            "num_gpus": gpus,
+            "runtime_env": {"env_vars": {**ALLOCATOR}},
+        },
         # The replica itself refuses what has no room, at once; a few more let health and readiness through.
         max_ongoing_requests=slots + room + 8,
         # They wait at a door while a lost replica is replaced.
@@ -154,6 +160,13 @@ def _replicas(config: ServeConfig, model: ModelConfig, device: str) -> Any:
         max_constructor_retry_count=_TRIES,
         logging_config=LoggingConfig(enable_access_log=False),
     )
+
+
+def room_of(config: ServeConfig) -> tuple[int, int]:
+    """Answers and drawings that all replicas of a model, as many as there may be, take before they refuse the next."""
+    most, waiting = config.engine.replicas[1], config.serve.max_waiting
+    slots = config.engine.batch_size
+    return most * (slots + waiting), most * (min(config.serve.image_batch, slots) + waiting)
 
 
 def replica_threads(config: ServeConfig, models: int, local: bool) -> int:

@@ -133,6 +133,7 @@ def _drawings(body: ImagesRequest, request: Request, kind: Literal["image_genera
     if body.size not in (None, "auto", own):
         what = f"size: {name} draws {own}, and {body.size!r} is not that; leave it out, or say auto"
         raise ApiError(400, what, param="size", code="invalid_size")
+    model.check_room(draws=True)
     settings = body.drawing
     seed = secrets.randbits(63) if body.seed is None else body.seed & (2**63 - 1)
     limits = {

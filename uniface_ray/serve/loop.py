@@ -102,10 +102,7 @@ class EngineLoop:
         draws = isinstance(request, Draw)
         if self._closing:
             raise _gone()
-        room = self._slots[draws] + self._max_waiting
-        if self._calls[draws] >= room:
-            what = f"{room} requests are under way or waiting, as many as are allowed; try again later"
-            raise busy(what, min(self._pace_s * self._max_waiting / 2, self._longest_wait_s))
+        self.check_room(draws)
         call = _Call(request)
         if not self._put(call):
             raise _gone()
@@ -126,6 +123,13 @@ class EngineLoop:
             if not call.gone:
                 call.gone = True
                 self._put(call)
+
+    def check_room(self, draws: bool) -> None:
+        """See `models.Served`."""
+        room = self._slots[draws] + self._max_waiting
+        if self._calls[draws] >= room:
+            what = f"{room} requests are under way or waiting, as many as are allowed; try again later"
+            raise busy(what, min(self._pace_s * self._max_waiting / 2, self._longest_wait_s))
 
     async def ready(self) -> bool:
         """Whether it works and takes requests."""

@@ -161,6 +161,10 @@ class Counted:
         finally:
             self._count(kind, -1)
 
+    def check_room(self, draws: bool) -> None:
+        """See `models.Served`."""
+        self._model.check_room(draws)
+
     async def ready(self) -> bool:
         """See `models.Served`."""
         return await self._model.ready()

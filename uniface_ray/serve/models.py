@@ -40,6 +40,14 @@ class Served(Protocol):
         """
         ...
 
+    def check_room(self, draws: bool) -> None:
+        """Look before the work of reading a request is done whether another drawing, or else answer, could be taken.
+
+        Raises:
+            ApiError: 429, there is no room now.
+        """
+        ...
+
     async def ready(self) -> bool:
         """Whether it can take requests."""
         ...

@@ -24,20 +24,39 @@ _READY_S = 5.0
 class RemoteModel:
     """See `models.Served`. A request has its seed before it is sent, so asked again it comes to the same result."""
 
-    def __init__(self, handle: DeploymentHandle, image_size: int, max_waiting: int) -> None:
+    def __init__(self, handle: DeploymentHandle, image_size: int, max_waiting: int, room: tuple[int, int]) -> None:
         """Nothing is sent yet.
 
         Args:
             handle: to the replicas.
             image_size: of the model.
             max_waiting: requests that may wait at this side for a replica.
+            room: for answers and for drawings in all replicas, as many as there may be.
         """
         self.image_size = image_size
         self._handle = handle
         self._max_waiting = max_waiting
+        self._room = {False: room[0], True: room[1]}
+        self._under_way = {False: 0, True: 0}
 
     async def ask(self, request: Request) -> AsyncGenerator[News]:
         """See `models.Served`."""
+        draws = isinstance(request, Draw)
+        self._under_way[draws] += 1
+        try:
+            async with aclosing(self._ask_until_answered(request)) as stream:
+                async for news in stream:
+                    yield news
+        finally:
+            self._under_way[draws] -= 1
+
+    def check_room(self, draws: bool) -> None:
+        """See `models.Served`. Of this door's requests only: the replicas refuse what is too much of all of them."""
+        if self._under_way[draws] >= self._room[draws]:
+            what = f"{self._room[draws]} requests are under way or waiting, as many as are allowed; try again later"
+            raise busy(what, 1.0)
+
+    async def _ask_until_answered(self, request: Request) -> AsyncGenerator[News]:
         told = 0  # unfinished images that the reader has; an answer that begins anew is recognised by its words
         deaths = 0
         for attempt in range(1, _TRIES + 1):

@@ -40,6 +40,10 @@ class Replica:
         async for news in self.loop.ask(request):
             yield news
 
+    def check_room(self, draws: bool) -> None:
+        """See `models.Served`."""
+        self.loop.check_room(draws)
+
     async def ready(self) -> bool:
         """See `models.Served`."""
         return await self.loop.ready()
