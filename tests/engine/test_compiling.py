@@ -102,6 +102,7 @@ def without_compiling(engine: UniFaceEngine, some: list[Request]) -> list[Outcom
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.usefixtures("_forget_graphs")
+@BOTH
 def test_compiled_code_gives_the_tokens_of_the_plain_loop(model: UniFaceForConditionalGeneration, folder: Path) -> None:
     compiled = UniFaceForConditionalGeneration.from_pretrained(folder).eval()
     compile_transformer(compiled)

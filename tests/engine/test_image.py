@@ -118,7 +118,7 @@ def test_rows_that_fail_cost_no_other_and_a_second_try_draws_the_same(
 
 @pytest.mark.parametrize("folder", ["with_experts"], indirect=True)
 def test_steps_never_wait_for_the_device(on_meta: UniFaceForConditionalGeneration) -> None:
-    some = sequences()[:-1]  # without the edit, whose picture is looked at when it enters
+    some = sequences()
     runner = ImageRunner(on_meta)
     with torch.inference_mode():
         runner.enter(some, 0)

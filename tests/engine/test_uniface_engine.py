@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.engine.test_text import BOTH
 from uniface_ray.core.errors import UniFaceError
 from uniface_ray.core.records import Reject, RejectKind
 from uniface_ray.engine.protocol import Ask, Draw, Drawing, Likelihood, Request, Result, Score, Text
@@ -25,6 +26,7 @@ def texts(outcomes: list[Result | Reject]) -> list[str]:
     return [one.text for one in outcomes if isinstance(one, Text)]
 
 
+@BOTH
 def test_an_answer_does_not_depend_on_its_neighbours(folder: Path, requests: list[Ask]) -> None:
     together = UniFaceEngine(folder, batch_size=7).run(requests)
     alone = [UniFaceEngine(folder, batch_size=1).run([request])[0] for request in requests]
@@ -61,6 +63,7 @@ def test_a_question_that_does_not_fit_the_model_is_refused(folder: Path, request
     assert isinstance(answered, Text)
 
 
+@BOTH
 def test_a_batch_too_large_for_memory_is_split(
     folder: Path, requests: list[Ask], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -159,6 +162,7 @@ def parts(outcome: Result | Reject) -> list[np.ndarray]:
     raise AssertionError(outcome)
 
 
+@BOTH
 def test_requests_of_all_kinds_together_and_alone(folder: Path) -> None:
     pixels = np.random.default_rng(1).integers(0, 256, (3, 32, 32), dtype=np.uint8)
     requests = kinds(pixels)
@@ -178,6 +182,13 @@ def test_requests_of_all_kinds_together_and_alone(folder: Path) -> None:
     assert isinstance(score, Likelihood)
     assert 0 < score.score < 1
     assert score.log_yes < 0
+
+
+@BOTH
+def test_all_kinds_of_requests_are_answered_in_lower_precision(folder: Path) -> None:
+    pixels = np.random.default_rng(1).integers(0, 256, (3, 32, 32), dtype=np.uint8)
+    outcomes = UniFaceEngine(folder, dtype="bfloat16").run(kinds(pixels))
+    assert [type(one) for one in outcomes] == [Text, *[Drawing] * 5, Likelihood, Text, Likelihood]
 
 
 def test_the_end_of_a_prompt_that_is_cut_is_told(folder: Path) -> None:

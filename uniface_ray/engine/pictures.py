@@ -10,6 +10,7 @@ from uniface_ray.core.records import Pixels
 from uniface_ray.model import UniFaceForConditionalGeneration
 from uniface_ray.model.features import ImageFeatures
 from uniface_ray.model.pixels import to_model_range
+from uniface_ray.model.transfer import sent
 
 
 def read_pictures(
@@ -30,4 +31,4 @@ def read_pictures(
 
 def stacked(model: UniFaceForConditionalGeneration, pictures: Sequence[Pixels]) -> Tensor:
     """uint8 (3, size, size) RGB each -> (B, 3, size, size) float32 in -1..1, on the model's device."""
-    return to_model_range(torch.from_numpy(np.stack(pictures)).to(model.device))
+    return to_model_range(sent(torch.from_numpy(np.stack(pictures)), model.device))

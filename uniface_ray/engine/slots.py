@@ -9,6 +9,8 @@ from torch import Tensor
 from transformers import PreTrainedConfig
 from transformers.cache_utils import Cache, DynamicLayer
 
+from uniface_ray.model.transfer import sent
+
 # Room is made for this many positions at a time.
 _POSITIONS = 64
 
@@ -64,7 +66,7 @@ class SlotCache(Cache):
 
     def at_start(self, rows: Sequence[int]) -> "SlotCache":
         """The next call begins these slots anew, all with the same number of positions."""
-        self.rows, self.start = torch.tensor(rows, device=self.states[0].device), 0
+        self.rows, self.start = sent(torch.tensor(rows), self.states[0].device), 0
         return self
 
     def after(self, rows: slice, start: int, end: int) -> "SlotCache":
@@ -80,7 +82,7 @@ class SlotCache(Cache):
     def copy(self, moves: Sequence[tuple[int, int]], positions: int) -> None:
         """Copy the first `positions` of some slots to others, (from, to) each, as if all at once."""
         if moves:
-            sources, targets = torch.tensor(moves, device=self.states[0].device).unbind(1)
+            sources, targets = sent(torch.tensor(moves), self.states[0].device).unbind(1)
             for states in self.states:
                 states[targets, :, :positions] = states[sources, :, :positions]
 

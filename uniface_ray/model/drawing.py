@@ -150,7 +150,7 @@ def begin(
         null: `Drawing.null` of an earlier call with this model, which then need not be computed again.
     """
     config = model.config
-    codes, unknown = zip(*(_to_draw(config, request) for request in requests), strict=True)
+    codes, unknown = zip(*(_to_draw(config, request, model.device) for request in requests), strict=True)
     rows = [
         Row(
             request.settings,
@@ -162,17 +162,18 @@ def begin(
     ]
     return Drawing(
         rows,
-        sent(torch.stack(codes), model.device),
+        torch.stack(codes),
         sent(torch.stack(unknown), model.device),
         read_prompts(model, [prompt_ids(config, request.text_ids) for request in requests]),
         null or read_prompts(model, [prompt_ids(config, [])]),
     )
 
 
-def _to_draw(config: UniFaceConfig, request: DrawRequest) -> tuple[Tensor, Tensor]:
-    """Codes and unknown places of a request, (N,) each, on the CPU."""
+def _to_draw(config: UniFaceConfig, request: DrawRequest, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Codes, on the device, and unknown places of a request, on the CPU; (N,) each."""
     count = config.num_image_tokens
-    codes = torch.zeros(count, dtype=torch.int64) if request.codes is None else request.codes.cpu()
+    codes = torch.zeros(count, dtype=torch.int64) if request.codes is None else request.codes
+    codes = codes.to(device)
     unknown = torch.ones(count, dtype=torch.bool) if request.unknown is None else request.unknown.cpu()
     if codes.shape != (count,) or unknown.shape != (count,):
         raise ValueError(
