@@ -1,7 +1,9 @@
 """The plan of a source that grows, shrinks and is interrupted."""
 
+import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,10 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.batch.plain_run import PlainRun
+from tests.batch.plain_run import faces as put_faces
+from uniface_ray.batch import chunking
 from uniface_ray.batch import plan as planning
 from uniface_ray.batch.chunking import CHUNK_BYTES, chunked, limited
 from uniface_ray.batch.plan import Plan
 from uniface_ray.batch.spreading import rows_of_a_chunk
+from uniface_ray.batch.stages import read_chunk
 from uniface_ray.core.config import DecodeConfig, SourceConfig, StorageConfig
 from uniface_ray.core.storage import Folder
 from uniface_ray.data.slices import Slice, Source
@@ -153,3 +159,31 @@ def test_a_table_of_tiny_rows_reaches_all_replicas(
 def test_a_large_source_keeps_its_chunks(faces: Path) -> None:
     assert rows_of_a_chunk(source(faces), 2, replicas=1, batch_size=64, limit=None) == 2
     assert rows_of_a_chunk(source(faces), 256, replicas=1, batch_size=64, limit=None) == 10
+
+
+@pytest.mark.parametrize("name", ["list.jsonl", "list.csv", "list.parquet"])
+def test_chunks_of_large_images_that_a_table_names_hold_fewer(
+    tmp_path: Path, sink: Folder, monkeypatch: pytest.MonkeyPatch, portraits: list[bytes], name: str
+) -> None:
+    monkeypatch.setattr(chunking, "CHUNK_BYTES", 2**20)
+    (tmp_path / "large.jpg").write_bytes(portraits[0] + bytes(2**18))
+    folder = tmp_path / "lists"
+    folder.mkdir()
+    uris = ["../large.jpg", "../gone.jpg", *["../large.jpg"] * 28]
+    match name.rpartition(".")[2]:
+        case "jsonl":
+            (folder / name).write_text("\n".join(json.dumps({"uri": uri}) for uri in uris))
+        case "csv":
+            (folder / name).write_text("\n".join(["uri", *uris]))
+        case _:
+            pq.write_table(pa.table({"uri": uris}), folder / name)
+    run = PlainRun(folder, sink, "run.chunk_rows=256")
+    assert {run.plan.index.rows(chunk) for chunk in range(run.plan.chunks - 1)} == {3}
+    assert all(len(read_chunk(run.job, run.plan.index, chunk)) < 2**20 for chunk in range(run.plan.chunks))
+
+
+def test_a_replica_gets_more_chunks_at_a_time_where_they_hold_few_rows(
+    tmp_path: Path, sink: Folder, portraits: list[bytes]
+) -> None:
+    job = PlainRun(put_faces(tmp_path / "some", portraits[:2]), sink, "run.chunk_rows=256", "engine.batch_size=64").job
+    assert (job.calls, replace(job, chunk_rows=16).calls) == (2, 9)

@@ -1,6 +1,6 @@
 """One run from settings to report: the driver."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from uniface_ray.batch import dry_run
 from uniface_ray.batch.follow import Course, follow
@@ -246,6 +246,7 @@ def _work(
     if not cluster.local:
         check_nodes(job.config, job.source.address)
 
+    job = replace(job, chunk_rows=max(1, plan.rows // plan.chunks))
     view.start(course.tally.input, course.tally.done)
     asked.listen()  # once more: Ray takes SIGTERM for itself when it starts
     with Pipeline(job, plan.index, cluster) as pipeline:

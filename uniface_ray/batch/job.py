@@ -26,6 +26,7 @@ class Job:
         dtype: of the replicas.
         sink: to write through, with the token of this run's lease.
         replay: only these rejected rows are done, again; None for whole chunks.
+        chunk_rows: of the plan, on average, which may be fewer than `run.chunk_rows`; None before there is a plan.
     """
 
     config: JobConfig
@@ -36,6 +37,7 @@ class Job:
     dtype: str
     sink: Fenced
     replay: Replay | None = None
+    chunk_rows: int | None = None
 
     @property
     def replica_gpus(self) -> float:
@@ -49,7 +51,7 @@ class Job:
         """Chunks that a replica works on at a time: while one ends, row by row, the others fill its slots."""
         engine = self.config.engine
         slots = self.config.remote.concurrency if engine.kind == "openai" else engine.batch_size
-        return calls_for(slots, self.config.run.chunk_rows)
+        return calls_for(slots, self.chunk_rows or self.config.run.chunk_rows)
 
 
 def calls_for(slots: int, chunk_rows: int) -> int:

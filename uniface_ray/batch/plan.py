@@ -14,14 +14,14 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass, field, fields
 from functools import lru_cache
-from itertools import groupby
+from itertools import chain, groupby
 from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from uniface_ray.batch.chunking import chunked, limited, slices_of
+from uniface_ray.batch.chunking import chunked, limited, rows_that_fit, slices_of
 from uniface_ray.batch.layout import PLAN
 from uniface_ray.core.config import StorageConfig
 from uniface_ray.core.records import row_id_of
@@ -144,7 +144,10 @@ class Plan:
                         if changed <= _EXAMPLES:
                             examples.append(file.name)
 
-        slices = slices_of(source, new_files(), chunk_rows)
+        files = new_files()
+        if first := next(files, None):
+            chunk_rows = rows_that_fit(source, first, chunk_rows)
+        slices = slices_of(source, chain([first] if first else [], files), chunk_rows)
         for chunk in chunked(limited(slices, room), chunk_rows):
             writer.add(chunk)
         generation = writer.close(files=added)
