@@ -105,9 +105,9 @@ class PlainRun:
         self.manifest.write(state, self.tally)
         return self
 
-    def page(self) -> str:
+    def page(self, state: RunState = "done") -> str:
         """report.html of the run."""
-        return render(build_report(self.job, self.plan, Course(self.tally), self.manifest, "done", 1.0))
+        return render(build_report(self.job, self.plan, Course(self.tally), self.manifest, state, 1.0))
 
     def again(self, *words: str, engine: Worker | None = None) -> "PlainRun":
         """The same run once more, in another process so to say."""

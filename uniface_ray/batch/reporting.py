@@ -27,37 +27,46 @@ from uniface_ray.tasks.registry import build_task
 # What the page looks at: parts spread over the run, so that its cost does not grow with the number of rows.
 _PARTS = 8
 _REJECTS = 24
+_PICTURES_S = 60.0
 
 
 def close_run(job: Job, plan: Plan, course: Course, manifest: Manifest, state: RunState, view: View) -> None:
-    """Write manifest.json, progress.json and report.html, and print the closing words."""
+    """Write progress.json, manifest.json and report.html, and print the closing words."""
     sink = manifest.sink
     progress = course.progress(state)
     pace = course.meter.overall(course.started_s + progress.elapsed_s)
+
+    def write_manifest() -> None:
+        manifest.write(
+            state,
+            course.tally,
+            elapsed_s=round(progress.elapsed_s, 2),
+            rows_per_s=round(pace, 2),
+            replicas=course.most_replicas,
+            **course.spent(),
+            device=job.device,
+            dtype=job.dtype,
+        )
+
+    sink.write(PROGRESS, progress.to_json().encode())
+    if state != "done":
+        write_manifest()  # whoever asked the run to end may not wait for its page
     report = build_report(job, plan, course, manifest, state, pace)
     sink.write(REPORT, render(report).encode())
-    sink.write(PROGRESS, progress.to_json().encode())
-    # Last: a run that is done is not looked at again.
-    manifest.write(
-        state,
-        course.tally,
-        elapsed_s=round(progress.elapsed_s, 2),
-        rows_per_s=round(pace, 2),
-        replicas=course.most_replicas,
-        **course.spent(),
-        device=job.device,
-        dtype=job.dtype,
-    )
+    if state == "done":
+        write_manifest()  # last: a run that is done is not looked at again
     view.finish(closing(report))
 
 
 def build_report(job: Job, plan: Plan, course: Course, manifest: Manifest, state: RunState, pace: float) -> Report:
-    """What report.html shows; reads a few parts of the output and the pictures of their samples."""
+    """What report.html shows; reads a few parts of the output, and the source's pictures where the run is done."""
     config, tally, sink = job.config, course.tally, manifest.sink
     task = build_task(config)
-    thumbnails = Thumbnails(job, plan)
+    thumbnails = Thumbnails(job, plan, budget_s=_PICTURES_S if state == "done" else 0.0)
     ok = [_part(sink, OK, chunk) for chunk in _spread(_with_files(tally, OK), _PARTS)]
     rejected = [_part(sink, REJECTED, chunk) for chunk in _spread(_with_files(tally, REJECTED), _PARTS)]
+    samples, rejects = list(_some(ok, config.report.samples)), list(_some(rejected, _REJECTS))
+    thumbnails.want(samples + rejects)
     texts = (text for part in ok for text in part[task.text_column].to_pylist()) if task.own_words else ()
     words = Counter(len(text.split()) for text in texts)
     partly = words and len(ok) < len(_with_files(tally, OK))
@@ -77,7 +86,7 @@ def build_report(job: Job, plan: Plan, course: Course, manifest: Manifest, state
         rejects_by_kind=dict(tally.rejects_by_kind),
         stage_seconds=dict(tally.seconds),
         answer_words=dict(words),
-        samples=[_sample(row, task, thumbnails) for row in _some(ok, config.report.samples)],
+        samples=[_sample(row, task, thumbnails) for row in samples],
         rejects=[
             RejectSample(
                 row["row_id"],
@@ -87,7 +96,7 @@ def build_report(job: Job, plan: Plan, course: Course, manifest: Manifest, state
                 row["stage"],
                 thumbnails.source(row),
             )
-            for row in _some(rejected, _REJECTS)
+            for row in rejects
         ],
         config=redacted(config),
         versions={**versions(), "model": f"{config.model.name} ({config.model.path})"},

@@ -1,7 +1,9 @@
 """Small pictures for the report: of what a row came with, and of what was drawn."""
 
 import io
-from collections.abc import Sequence
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 from PIL import Image
@@ -9,6 +11,7 @@ from PIL import Image
 from uniface_ray.batch.job import Job
 from uniface_ray.batch.plan import Plan
 from uniface_ray.core.records import RejectError, RejectKind, row_id_of
+from uniface_ray.data.fetching import fetch
 from uniface_ray.data.images import decode_image
 from uniface_ray.data.pixels import fit_square
 from uniface_ray.data.squares import portrait
@@ -19,39 +22,84 @@ _DANGEROUS = (RejectKind.CRASHED, RejectKind.TIMEOUT, RejectKind.OUT_OF_MEMORY)
 
 
 class Thumbnails:
-    """Pictures of output rows; None where the config or the bytes forbid."""
+    """Pictures of output rows; None where the config or the bytes forbid, or no time is left.
 
-    def __init__(self, job: Job, plan: Plan) -> None:
+    Args:
+        job: of the run.
+        plan: likewise.
+        budget_s: seconds from now after which nothing more is read from the source; 0 for nothing at all.
+    """
+
+    def __init__(self, job: Job, plan: Plan, budget_s: float = 60.0) -> None:
         self.job = job
         self.plan = plan
-        self.found: dict[tuple[int, int | None], bytes | None] = {}
+        self._until_s = time.monotonic() + budget_s
+        self._found: dict[tuple[int, int | None], bytes | None] = {}
+        self._wanted: dict[int, list[dict[str, Any]]] = {}
 
     def drawn(self, image: bytes) -> bytes | None:
         """JPEG of an image that was drawn."""
         return thumbnail(image, self.job.config.decode.max_pixels) if self.job.config.report.images else None
 
+    def want(self, rows: Iterable[dict[str, Any]]) -> None:
+        """Output rows that `source` will be asked for: those of a chunk are then read together."""
+        for row in rows:
+            self._wanted.setdefault(row["chunk"], []).append(row)
+
     def source(self, row: dict[str, Any]) -> bytes | None:
         """JPEG of the picture, or of the face in it, that an output row came from, read again from the source."""
-        if not self.job.config.report.images or not self.job.source.wanted.image:
+        if not self._shown(row):
             return None
-        if row.get("error_kind") in _DANGEROUS:
-            return None
-        wanted = row["parent_id"] if row["parent_id"] is not None else row["row_id"]
-        face = row.get("face_points")
-        key = (wanted, row["face_index"] if face else None)
-        if key not in self.found:
-            data = self._read(row["chunk"], wanted)
-            self.found[key] = thumbnail(data, self.job.config.decode.max_pixels, face)
-        return self.found[key]
+        if _key(row) not in self._found and self._in_time():
+            self._find(row["chunk"], [row, *filter(self._shown, self._wanted.pop(row["chunk"], []))])
+        return self._found.get(_key(row))
 
-    def _read(self, chunk: int, row_id: int) -> bytes | None:
-        slices = self.plan.index.slices(chunk)
-        # A file of its own is read for its row alone; rows of a table come with their neighbours.
-        own = [one for one in slices if one.count == 1 and row_id_of(one.path, one.start) == row_id]
-        for source_row in self.job.source.read(own or [one for one in slices if one.count > 1]):
-            if source_row.ref.row_id == row_id:
-                return source_row.data
-        return None
+    def _shown(self, row: dict[str, Any]) -> bool:
+        wanted = self.job.config.report.images and self.job.source.wanted.image
+        return wanted and row.get("error_kind") not in _DANGEROUS
+
+    def _in_time(self) -> bool:
+        return time.monotonic() < self._until_s
+
+    def _find(self, chunk: int, rows: list[dict[str, Any]]) -> None:
+        by_id: dict[int, list[dict[str, Any]]] = {}
+        for row in rows:
+            self._found.setdefault(_key(row), None)
+            by_id.setdefault(_source_id(row), []).append(row)
+        for row_id, data in self._read(chunk, {row_id: some[0]["uri"] for row_id, some in by_id.items()}):
+            for row in by_id[row_id]:
+                self._found[_key(row)] = thumbnail(data, self.job.config.decode.max_pixels, row.get("face_points"))
+
+    def _read(self, chunk: int, uris: dict[int, str]) -> Iterator[tuple[int, bytes | None]]:
+        """(row id, bytes) of the rows, in any order, for as long as there is time. Args: URIs by row id."""
+        slices, left = self.plan.index.slices(chunk), set(uris)
+        own = [one for one in slices if one.count == 1 and row_id_of(one.path, one.start) in left]
+        tables = [one for one in slices if one.count > 1]
+        inside = [one for one in tables if one.bytes] if len(own) < len(left) else []
+        for row in self.job.source.read([*own, *inside]):
+            if row.ref.row_id in left:
+                left.remove(row.ref.row_id)
+                yield row.ref.row_id, row.data
+            if not left or not self._in_time():
+                return
+        # Tables of addresses: an output row has the address of its picture, or else that of the table.
+        names = {one.path.rpartition("/")[2] for one in tables if not one.bytes}
+        config = self.job.config
+        for row_id in left if names else ():
+            if self._in_time() and uris[row_id].rpartition("/")[2] not in names:
+                with suppress(RejectError):
+                    yield row_id, fetch(uris[row_id], config.storage, config.decode.max_bytes)
+
+
+def _source_id(row: dict[str, Any]) -> int:
+    """Of the source's row that an output row came from."""
+    row_id: int = row["row_id"] if row["parent_id"] is None else row["parent_id"]
+    return row_id
+
+
+def _key(row: dict[str, Any]) -> tuple[int, int | None]:
+    """The source's row, and which face of it."""
+    return _source_id(row), row["face_index"] if row.get("face_points") else None
 
 
 def thumbnail(data: bytes | None, max_pixels: int, face: Sequence[float] | None = None) -> bytes | None:
