@@ -244,7 +244,7 @@ def _work(
     from uniface_ray.batch.pipeline import Pipeline
 
     if not cluster.local:
-        check_nodes(job.config, job.source.address)
+        check_nodes(job.config, job.source.address, view.note)
 
     job = replace(job, chunk_rows=max(1, plan.rows // plan.chunks))
     view.start(course.tally.input, course.tally.done)

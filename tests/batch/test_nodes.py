@@ -1,0 +1,74 @@
+"""What the nodes of a cluster are asked before a run begins."""
+
+from pathlib import Path
+
+import pytest
+import ray
+
+from uniface_ray.batch import nodes
+from uniface_ray.batch.nodes import check_nodes, local_paths
+from uniface_ray.core.compose import compose
+from uniface_ray.core.config import JobConfig
+from uniface_ray.core.errors import UserError
+
+
+def job(*words: str) -> JobConfig:
+    return compose("caption", list(words))
+
+
+def silent(text: str) -> None:
+    raise AssertionError(f"nothing is to be told, but: {text}")
+
+
+def test_only_local_paths_are_looked_for(tmp_path: Path) -> None:
+    here = str(tmp_path)
+    config = job("source=demo", f"sink.path={here}/out", f"model.path={here}")
+    assert local_paths(config, "/in/the/package") == {"sink.path": f"{here}/out", "model.path": here}
+    config = job(
+        f"source.path={here}", "sink.path=s3://b/out", "engine.kind=transformers", "model.path=hf://owner/name"
+    )
+    assert local_paths(config, here) == {"source.path": here}
+    assert local_paths(config, "") == {}
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> JobConfig:
+    (tmp_path / "out").mkdir()
+    return job("source=demo", f"sink.path={tmp_path / 'out'}")
+
+
+@pytest.mark.usefixtures("one_ray")
+def test_nodes_are_asked_for_paths_and_for_the_package(
+    config: JobConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check_nodes(config, "", silent)
+    (tmp_path / "out").rmdir()
+    address = ray.nodes()[0]["NodeManagerAddress"]
+    with pytest.raises(UserError, match=f"node {address} of the cluster has no sink.path="):
+        check_nodes(config, "", silent)
+    monkeypatch.setattr(nodes, "_MODULE", "uniface_ray_is_not_here")
+    with pytest.raises(UserError, match=r"cannot import uniface_ray, .*No module named 'uniface_ray_is_not_here'"):
+        check_nodes(config, "", silent)
+
+
+@pytest.mark.usefixtures("one_ray")
+def test_a_node_that_says_nothing_is_named(config: JobConfig) -> None:
+    said: list[str] = []
+    with pytest.raises(UserError, match=f"node {ray.nodes()[0]['NodeManagerAddress']} of the cluster has not answered"):
+        check_nodes(config, "", said.append, timeout_s=0.0)
+    assert said == ["waiting for 1 of 1 nodes, which may be installing what the run needs"]
+
+
+@pytest.mark.usefixtures("one_ray")
+def test_an_error_of_another_kind_is_not_taken_for_a_missing_package(
+    config: JobConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def looker() -> object:
+        def look(module: str, paths: object) -> None:
+            raise RuntimeError(f"{module} is not at fault")
+
+        return look
+
+    monkeypatch.setattr(nodes, "_looker", looker)
+    with pytest.raises(RuntimeError, match="is not at fault"):
+        check_nodes(config, "", silent)
