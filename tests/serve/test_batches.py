@@ -1,9 +1,12 @@
 """Files and batches with the official client."""
 
 import json
+import os
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import openai
 import pytest
@@ -101,6 +104,30 @@ def test_as_many_at_a_time_and_only_one_process_each(idle: tuple[str, FastAPI], 
     BatchFolder(Folder(str(home), StorageConfig()), "ann", made[0]).tell({"status": "completed"})
     app.state.batches.tend()
     assert begun[2:] == [(made[2], 1)]
+
+
+def test_a_storage_that_does_not_answer_stops_no_chat(idle: tuple[str, FastAPI]) -> None:
+    address, app = idle
+    answers, begun = threading.Event(), threading.Semaphore(0)
+
+    def hang(owner: str) -> list[dict[str, Any]]:
+        begun.release()
+        answers.wait()
+        return []
+
+    app.state.batches.list = hang
+    polls = [threading.Thread(target=lambda: list(client_of(address).batches.list())) for _ in range(40)]
+    try:
+        for poll in polls:
+            poll.start()
+        for _ in range(min(16, (os.cpu_count() or 1) + 4)):
+            begun.acquire()
+        chat = client_of(address).with_options(timeout=30.0).chat.completions.create(**chat_body(model="random"))
+        assert chat.choices[0].message.content
+    finally:
+        answers.set()
+        for poll in polls:
+            poll.join()
 
 
 def test_a_process_that_is_lost_is_replaced_a_few_times(

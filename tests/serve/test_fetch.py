@@ -153,7 +153,8 @@ def fetch(server: Server, url: str, names: Names = HERE, certificate: Path | Non
 
     async def run() -> bytes:
         try:
-            return await fetcher.get(url.replace("PORT", str(server.port)), "image_url")
+            async with fetcher.fetched(url.replace("PORT", str(server.port)), "image_url") as data:
+                return data
         finally:
             await fetcher.close()
 
@@ -287,3 +288,24 @@ def test_another_answer_than_200(server: Server, certificate: Path) -> None:
     error = refused(server, f"https://{GOOD}:PORT/status/404", certificate=certificate)
     assert error.code == "fetch_failed"
     assert "answers 404" in error.message
+
+
+def test_bodies_count_until_they_are_let_go_of(server: Server, certificate: Path) -> None:
+    rules = FetchRules((), 10_000, 2, 10.0, most_held=2 * len(CONTENT), port=server.port)
+    fetcher = Fetcher(rules, HERE, lambda address: True, ssl.create_default_context(cafile=certificate))
+    url = f"https://{GOOD}:{server.port}/ok"
+
+    async def run() -> None:
+        try:
+            async with fetcher.fetched(url, "image_url"), fetcher.fetched(url, "image_url"):
+                for _ in range(3):
+                    with pytest.raises(ApiError, match="as many bytes of fetched pictures") as caught:
+                        async with fetcher.fetched(url, "image_url"):
+                            pass
+                    assert caught.value.status == 503
+            async with fetcher.fetched(url, "image_url") as data:
+                assert data == CONTENT
+        finally:
+            await fetcher.close()
+
+    asyncio.run(run())

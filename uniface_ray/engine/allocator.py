@@ -6,6 +6,7 @@ import ctypes
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
 _LARGEST_MMAP_THRESHOLD = 32 * 2**20
+_SMALL_MMAP_THRESHOLD = 2**20
 
 
 def keep_freed_memory() -> None:
@@ -18,3 +19,13 @@ def keep_freed_memory() -> None:
     if mallopt is not None:
         mallopt(_M_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD)
         mallopt(_M_TRIM_THRESHOLD, 2**30)
+
+
+def return_freed_memory() -> None:
+    """Give the memory of whatever was large back to the system as soon as it is freed.
+
+    By default glibc learns to keep such blocks, so a process stays as large as its largest picture.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, _SMALL_MMAP_THRESHOLD)

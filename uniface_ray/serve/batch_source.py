@@ -20,6 +20,7 @@ from uniface_ray.core.storage import Folder
 from uniface_ray.serve.batch_lines import Line, Settings, Wrong
 from uniface_ray.serve.errors import ApiError
 from uniface_ray.serve.pictures import Pictures
+from uniface_ray.serve.threads import WORK, run_in
 
 _PART_BYTES = 32 * 2**20  # what is held in memory of each run's table
 _PART_ROWS = 1000
@@ -135,8 +136,8 @@ async def _row(line: Line | Wrong, pictures: Pictures) -> Wrong | tuple[Line, di
         if line.url:
             row["image"] = await pictures.bytes_of_url(line.url, "image_url")
         if line.mask:
-            mask = await pictures.mask_from_bytes(await pictures.bytes_of_url(line.mask, "mask"), "mask")
-            row["mask"] = await asyncio.to_thread(_as_png, mask)
+            mask = await pictures.mask(await pictures.bytes_of_url(line.mask, "mask"), "mask")
+            row["mask"] = await run_in(WORK, _as_png, mask)
     except ApiError as error:
         return Wrong(line.custom_id, error)
     return line, row

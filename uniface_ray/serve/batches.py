@@ -19,6 +19,7 @@ from uniface_ray.serve.errors import ApiError
 from uniface_ray.serve.files import page, store_of
 from uniface_ray.serve.launching import Processes, RayJobs
 from uniface_ray.serve.store import new_id
+from uniface_ray.serve.threads import STORAGE, run_in
 
 _LOG = logging.getLogger(__name__)
 _DAY_S = 86400
@@ -196,7 +197,7 @@ async def tend(app: FastAPI) -> None:
     while True:
         app.state.tending.clear()
         try:
-            await asyncio.to_thread(app.state.batches.tend)
+            await run_in(STORAGE, app.state.batches.tend)
         except Exception:
             _LOG.exception("batches cannot be looked after")
         with suppress(TimeoutError):
@@ -210,11 +211,11 @@ def batches_router() -> APIRouter:
     @router.post("/v1/batches")
     async def create(request: Request, body: BatchRequest) -> dict[str, Any]:
         store, batches = store_of(request), _batches(request)
-        record = await asyncio.to_thread(store.get, body.input_file_id)
+        record = await run_in(STORAGE, store.get, body.input_file_id)
         if record.purpose != "batch":
             what = f"input_file_id: the file's purpose is {record.purpose}, and must be batch"
             raise ApiError(400, what, param="input_file_id", code="invalid_value")
-        made = await asyncio.to_thread(batches.create, store.owner, body)
+        made = await run_in(STORAGE, batches.create, store.owner, body)
         request.app.state.tending.set()
         return made
 
@@ -222,19 +223,19 @@ def batches_router() -> APIRouter:
     async def list_batches(
         request: Request, limit: Annotated[int, Query(ge=1, le=100)] = 20, after: str | None = None
     ) -> dict[str, Any]:
-        found = await asyncio.to_thread(_batches(request).list, store_of(request).owner)
+        found = await run_in(STORAGE, _batches(request).list, store_of(request).owner)
         return page(found, limit, after)
 
     @router.get("/v1/batches/{batch_id}")
     async def get(request: Request, batch_id: str) -> dict[str, Any]:
         batches, owner = _batches(request), store_of(request).owner
-        return await asyncio.to_thread(lambda: to_api(batches.find(owner, batch_id)))
+        return await run_in(STORAGE, lambda: to_api(batches.find(owner, batch_id)))
 
     @router.post("/v1/batches/{batch_id}/cancel")
     async def cancel(request: Request, batch_id: str) -> dict[str, Any]:
         batches, owner = _batches(request), store_of(request).owner
 
-        return await asyncio.to_thread(batches.cancel, owner, batch_id)
+        return await run_in(STORAGE, batches.cancel, owner, batch_id)
 
     return router
 

@@ -1,6 +1,5 @@
 """`/v1/chat/completions`: a question about a picture, answered in one piece or token by token."""
 
-import asyncio
 import secrets
 import time
 from collections.abc import AsyncGenerator, Sequence
@@ -18,8 +17,9 @@ from uniface_ray.serve.chat_schema import LONGEST_TEXT, ChatRequest, ImagePart, 
 from uniface_ray.serve.errors import ApiError, rejected
 from uniface_ray.serve.growth import Growth
 from uniface_ray.serve.models import Served
-from uniface_ray.serve.pictures import Pictures, fitted
+from uniface_ray.serve.pictures import Pictures
 from uniface_ray.serve.streams import events, together, while_connected
+from uniface_ray.serve.threads import WORK, run_in
 
 
 def chat_router() -> APIRouter:
@@ -139,12 +139,12 @@ async def _chat(body: ChatRequest, request: Request) -> _Chat:
     name, model = request.app.state.models.pick(body.model)
     schema = body.response_format.schema_text if body.response_format else None
     if body.guided_choice or schema is not None:
-        await asyncio.to_thread(check_answer_form, body.guided_choice, schema)
+        await run_in(WORK, check_answer_form, body.guided_choice, schema)
     settings = request.app.state.config.serve
     model.check_room(draws=False)
     url, place = picture_of(body.messages)
     pictures: Pictures = request.app.state.pictures
-    pixels = await fitted(await pictures.from_url(url, place), model.image_size)
+    pixels = (await pictures.picture(url, place, model.image_size)).pixels
     seed = secrets.randbits(63) if body.seed is None else body.seed & (2**63 - 1)
     asks = [
         Ask(

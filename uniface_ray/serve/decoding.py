@@ -3,9 +3,10 @@
 import asyncio
 import io
 import pickle
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from queue import LifoQueue
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -13,11 +14,22 @@ from PIL import Image
 from uniface_ray.core.child import Beat, Child, EndedError, Handler
 from uniface_ray.core.records import Pixels, Reject, RejectError, RejectKind
 from uniface_ray.data.images import decode_image
+from uniface_ray.engine.allocator import return_freed_memory
 
-Want = Literal["picture", "mask"]
+Want = Literal["picture", "region", "box", "mask"]
 _START_S = 60.0
-# A process that has decoded so large a picture is replaced: its heap would stay that large.
-_LARGE_PIXELS = 8_000_000
+
+
+class Fitted(NamedTuple):
+    """A picture as the model sees it.
+
+    Attributes:
+        shape: (H, W) that it had.
+        pixels: uint8 (3, size, size) RGB.
+    """
+
+    shape: tuple[int, int]
+    pixels: Pixels
 
 
 class Decoders:
@@ -38,25 +50,29 @@ class Decoders:
         self._count = count
         self._threads = ThreadPoolExecutor(count, thread_name_prefix="decode")
 
-    async def decode(self, data: bytes, want: Want = "picture") -> Pixels:
-        """An encoded picture -> uint8 (H, W, 3) RGB, or (H, W) where it is a mask: 255 where to draw.
+    async def decode(self, want: Want, *arguments: Any) -> Any:
+        """What is wanted of an encoded picture or mask. Only what is fitted leaves the process, whatever its size.
+
+        Args:
+            want: `picture`, of (data, size), is `Fitted`; `region`, of (data of a mask, (H, W) of its picture, size),
+                and `box`, of (box, (H, W), size), are uint8 (size, size), 255 where to draw; `mask`, of (data,), is all
+                of it, uint8 (H, W).
+            arguments: as `want` says.
 
         Raises:
             RejectError: why not; `crashed` or `timeout` where it ended its process.
         """
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self.decode_now, data, want)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self.decode_now, want, *arguments)
 
-    def decode_now(self, data: bytes, want: Want = "picture") -> Pixels:
+    def decode_now(self, want: Want, *arguments: Any) -> Any:
         """The same, waiting for it."""
         child = self._idle.get()
         try:
             child = child or Child(_make_decoder, (self._max_pixels,), _START_S)
-            answer = child.call(pickle.dumps((want, data)), self._timeout_s)
-            pixels = _unpacked(answer)
-            if pixels.shape[0] * pixels.shape[1] > _LARGE_PIXELS:
-                child.close()
-                child = None
-            return pixels
+            answer = pickle.loads(child.call(pickle.dumps((want, arguments)), self._timeout_s))
+            if isinstance(answer, Reject):
+                raise RejectError(answer.kind, answer.message)
+            return answer
         except EndedError as error:
             child = None
             kind = RejectKind.TIMEOUT if error.late else RejectKind.CRASHED
@@ -73,23 +89,34 @@ class Decoders:
 
 
 def _make_decoder(max_pixels: int) -> Handler:
+    import torch  # only here: a door starts sooner without
+
+    from uniface_ray.data.pixels import fit_square
+    from uniface_ray.tasks.regions import boxed, fit_region
+
+    torch.set_num_threads(1)
+    return_freed_memory()
+
+    def picture(data: bytes, size: int) -> Fitted:
+        pixels = decode_image(data, max_pixels)
+        height, width, _ = pixels.shape
+        return Fitted((height, width), fit_square(pixels, size))
+
+    wanted: dict[Want, Callable[..., Any]] = {
+        "picture": picture,
+        "region": lambda data, shape, size: fit_region(_decode_mask(data, max_pixels), shape, size),
+        "box": lambda box, shape, size: fit_region(boxed(box, shape), shape, size),
+        "mask": lambda data: _decode_mask(data, max_pixels),
+    }
+
     def handle(payload: bytes, beat: Beat) -> bytes:
-        want, data = pickle.loads(payload)
+        want, arguments = pickle.loads(payload)
         try:
-            pixels = (_decode_mask if want == "mask" else decode_image)(data, max_pixels)
+            return pickle.dumps(wanted[want](*arguments))
         except RejectError as error:
             return pickle.dumps(error.at("decode"))
-        return pickle.dumps(pixels.shape) + pixels.tobytes()
 
     return handle
-
-
-def _unpacked(answer: bytes) -> Pixels:
-    head = pickle.loads(answer)
-    if isinstance(head, Reject):
-        raise RejectError(head.kind, head.message)
-    count = int(np.prod(head))
-    return np.frombuffer(answer, np.uint8, count, offset=len(answer) - count).reshape(head).copy()
 
 
 def _decode_mask(data: bytes, max_pixels: int) -> Pixels:
@@ -103,4 +130,4 @@ def _decode_mask(data: bytes, max_pixels: int) -> Pixels:
     return np.ascontiguousarray(mask)
 
 
-__all__ = ["Decoders"]
+__all__ = ["Decoders", "Fitted", "Want"]

@@ -8,7 +8,8 @@ that leads elsewhere a moment later (DNS rebinding) gains nothing.
 import asyncio
 import re
 import socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from ssl import SSLContext
 from typing import Any
@@ -21,6 +22,7 @@ from uniface_ray.core.serve_config import ServeConfig
 from uniface_ray.core.version import __version__
 from uniface_ray.data.addresses import is_public
 from uniface_ray.serve.errors import ApiError
+from uniface_ray.serve.threads import LOOKUPS, run_in
 
 _HEADERS = {"User-Agent": f"uniface_ray/{__version__}", "Accept": "image/*", "Accept-Encoding": "identity"}
 _MOVED = (301, 302, 303, 307, 308)
@@ -42,12 +44,14 @@ class FetchRules:
         max_bytes: of a body.
         redirects: that are followed.
         timeout_s: for all of it.
+        most_held: bytes of all bodies that are not let go of yet.
     """
 
     hosts: tuple[str, ...]
     max_bytes: int
     redirects: int
     timeout_s: float
+    most_held: int = 512 * 2**20
     port: int = 443
 
 
@@ -73,20 +77,30 @@ class Fetcher:
         self._allowed = allowed
         self._tls: SSLContext | bool = tls or True
         self._session: aiohttp.ClientSession | None = None
+        self._held = 0
 
-    async def get(self, url: str, param: str) -> bytes:
-        """The body of what is at `url`.
+    @asynccontextmanager
+    async def fetched(self, url: str, param: str) -> AsyncIterator[bytes]:
+        """The body of what is at `url`, which counts as held until the end of the context.
 
         Args:
             url: as somebody gave it.
             param: the field of the request that gave it.
 
         Raises:
-            ApiError: 400, it may not be fetched or cannot; 413, it is too large.
+            ApiError: 400, it may not be fetched or cannot; 413, it is too large; 503, too many are held.
         """
+        body = bytearray()
+        try:
+            await self._get(url, param, body)
+            yield bytes(body)
+        finally:
+            self._held -= len(body)
+
+    async def _get(self, url: str, param: str, body: bytearray) -> None:
         try:
             async with asyncio.timeout(self._rules.timeout_s):
-                return await self._follow(url, param)
+                await self._follow(url, param, body)
         except TimeoutError as error:
             what = f"{url:.200} did not come within guard.fetch_timeout_s={self._rules.timeout_s:g}"
             raise _failed(param, what) from error
@@ -99,13 +113,13 @@ class Fetcher:
         if self._session:
             await self._session.close()
 
-    async def _follow(self, url: str, param: str) -> bytes:
+    async def _follow(self, url: str, param: str, body: bytearray) -> None:
         here = url
         for _ in range(self._rules.redirects + 1):
             self._check(here, param)
-            found = await self._once(here, param)
-            if isinstance(found, bytes):
-                return found
+            found = await self._once(here, param, body)
+            if found is None:
+                return
             here = urljoin(here, found)
         raise _failed(param, f"{url:.200} redirects more than guard.redirects={self._rules.redirects} times")
 
@@ -124,8 +138,8 @@ class Fetcher:
         if _is_address(host) and not self._allowed(host):
             raise _private(param)
 
-    async def _once(self, url: str, param: str) -> bytes | str:
-        """One request: the body, or where to go for it."""
+    async def _once(self, url: str, param: str, body: bytearray) -> str | None:
+        """One request: where to go for the body, or None, and `body` has it."""
         session = self._open()
         try:
             async with session.get(url, allow_redirects=False) as response:
@@ -134,21 +148,27 @@ class Fetcher:
                     return location
                 if response.status != 200:
                     raise _failed(param, f"the server of {url:.200} answers {response.status}")
-                return await self._body(response, param)
+                await self._read(response, param, body)
+                return None
         except aiohttp.ClientConnectorDNSError as error:
             if isinstance(error.__cause__, _PrivateAddressError):
                 raise _private(param) from error
             raise
 
-    async def _body(self, response: aiohttp.ClientResponse, param: str) -> bytes:
-        most, data = self._rules.max_bytes, bytearray()
+    async def _read(self, response: aiohttp.ClientResponse, param: str, body: bytearray) -> None:
+        most = self._rules.max_bytes
         if (response.content_length or 0) > most:
             raise _too_large(param, most)
         async for piece in response.content.iter_chunked(_PIECE):
-            data += piece
-            if len(data) > most:
+            body += piece
+            self._held += len(piece)
+            if len(body) > most:
                 raise _too_large(param, most)
-        return bytes(data)
+            if self._held > self._rules.most_held:
+                what = (
+                    "the server holds as many bytes of fetched pictures as it may (guard.max_bodies_bytes); try again"
+                )
+                raise ApiError(503, what, code="overloaded", headers={"Retry-After": "1"})
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -175,7 +195,7 @@ class Fetcher:
 def fetcher_of(config: ServeConfig) -> Fetcher | None:
     """What fetches pictures by their https:// addresses, where the settings allow it."""
     guard, most = config.guard, config.decode.max_bytes
-    rules = FetchRules(guard.image_hosts, most, guard.redirects, guard.fetch_timeout_s)
+    rules = FetchRules(guard.image_hosts, most, guard.redirects, guard.fetch_timeout_s, guard.max_bodies_bytes)
     return Fetcher(rules) if config.serve.image_urls else None
 
 
@@ -212,7 +232,7 @@ class _Checked(AbstractResolver):
 
 
 async def _look_up(host: str) -> Sequence[str]:
-    found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    found = await run_in(LOOKUPS, socket.getaddrinfo, host, None, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(one[4][0]) for one in found))
 
 

@@ -1,6 +1,5 @@
 """`/v1/files`: JSONL for batches is uploaded, and what became of it downloaded."""
 
-import asyncio
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
@@ -10,6 +9,7 @@ from fastapi.responses import StreamingResponse
 from uniface_ray.core.storage import Folder
 from uniface_ray.serve.errors import ApiError
 from uniface_ray.serve.store import PIECE_BYTES, Store
+from uniface_ray.serve.threads import STORAGE, run_in
 
 Limit = Annotated[int, Query(ge=1, le=10_000)]
 Order = Literal["asc", "desc"]
@@ -45,7 +45,7 @@ def files_router() -> APIRouter:
         if (file.size or 0) > most:
             what = f"file: has {file.size:,} bytes, but files.max_bytes allows {most:,}"
             raise ApiError(413, what, param="file", code="file_too_large")
-        record = await asyncio.to_thread(store.put, _pieces(file), file.filename or "file", purpose)
+        record = await run_in(STORAGE, store.put, _pieces(file), file.filename or "file", purpose)
         return record.to_api()
 
     @router.get("/v1/files")
@@ -56,25 +56,25 @@ def files_router() -> APIRouter:
         order: Order = "desc",
         after: str | None = None,
     ) -> dict[str, Any]:
-        found = await asyncio.to_thread(store_of(request).list)
+        found = await run_in(STORAGE, store_of(request).list)
         chosen = [one.to_api() for one in found if purpose in (None, one.purpose)]
         return page(chosen if order == "desc" else chosen[::-1], limit, after)
 
     @router.get("/v1/files/{file_id}")
     async def get(request: Request, file_id: str) -> dict[str, Any]:
-        return (await asyncio.to_thread(store_of(request).get, file_id)).to_api()
+        return (await run_in(STORAGE, store_of(request).get, file_id)).to_api()
 
     @router.get("/v1/files/{file_id}/content", response_class=StreamingResponse)
     async def content(request: Request, file_id: str) -> StreamingResponse:
         store = store_of(request)
-        record = await asyncio.to_thread(store.get, file_id)
+        record = await run_in(STORAGE, store.get, file_id)
         # Never shown as a page: what somebody uploaded must not run in a browser as this server's own.
         headers = {"Content-Disposition": "attachment", "Content-Length": str(record.bytes)}
         return StreamingResponse(store.content(file_id), media_type="application/octet-stream", headers=headers)
 
     @router.delete("/v1/files/{file_id}")
     async def delete(request: Request, file_id: str) -> dict[str, Any]:
-        await asyncio.to_thread(store_of(request).delete, file_id)
+        await run_in(STORAGE, store_of(request).delete, file_id)
         return {"id": file_id, "object": "file", "deleted": True}
 
     return router

@@ -1,6 +1,5 @@
 """`/v1/images/generations` and `/v1/images/edits`: faces drawn from prompts, and parts of pictures drawn anew."""
 
-import asyncio
 import base64
 import secrets
 import time
@@ -20,6 +19,7 @@ from uniface_ray.serve.errors import ApiError, rejected
 from uniface_ray.serve.images_schema import ImagesRequest
 from uniface_ray.serve.models import Served
 from uniface_ray.serve.streams import events, together, while_connected
+from uniface_ray.serve.threads import WORK, run_in
 from uniface_ray.tasks.drawing import draw, drawn_values
 
 
@@ -33,9 +33,9 @@ def images_router() -> APIRouter:
 
     @router.post("/v1/images/edits", response_model=None, openapi_extra=EDIT_BODIES)
     async def edit(request: Request) -> Response | dict[str, Any]:
-        body, image, mask = await edit_of(request)
+        body, image, where = await edit_of(request)
         drawings = _drawings(body, request, "image_edit")
-        pixels, region = await region_of(image, mask, body.box, request.app.state.pictures, drawings.model.image_size)
+        pixels, region = await region_of(image, where, request.app.state.pictures, drawings.model.image_size)
         drawings.asks = [replace(one, pixels=pixels, mask=region) for one in drawings.asks]
         return await _answer(request, drawings, bool(body.stream))
 
@@ -98,7 +98,7 @@ class _Drawings:
 
     async def _encoded(self, index: int, drawing: Drawing) -> str:
         """The very file that a batch run writes."""
-        values = await asyncio.to_thread(drawn_values, self.settings, self.name, self.asks[index], drawing, 0, index)
+        values = await run_in(WORK, drawn_values, self.settings, self.name, self.asks[index], drawing, 0, index)
         return base64.b64encode(values["image"]).decode()
 
     def _facts(self) -> dict[str, str]:

@@ -1,15 +1,18 @@
 """Pictures that come with requests: checked, decoded, or an error that says why not."""
 
-import asyncio
 import base64
 import binascii
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
 
 from uniface_ray.core.records import Pixels, RejectError, RejectKind
 from uniface_ray.core.serve_config import ServeConfig
-from uniface_ray.data.pixels import fit_square
-from uniface_ray.serve.decoding import Decoders, Want
+from uniface_ray.core.task_config import Box
+from uniface_ray.serve.decoding import Decoders, Fitted, Want
 from uniface_ray.serve.errors import ApiError
 from uniface_ray.serve.fetch import Fetcher, fetcher_of
+from uniface_ray.serve.threads import WORK, run_in
 
 
 class Pictures:
@@ -28,17 +31,44 @@ class Pictures:
 
     async def close(self) -> None:
         """End the processes and connections."""
-        await asyncio.to_thread(self._decoders.close)
+        await run_in(WORK, self._decoders.close)
         if self._fetcher:
             await self._fetcher.close()
 
-    async def from_url(self, url: str, param: str) -> Pixels:
-        """uint8 (H, W, 3) RGB of a data: URL, or of an https:// one where those are allowed.
+    async def picture(self, source: str | bytes, param: str, size: int) -> Fitted:
+        """A picture, fitted to the model's square.
+
+        Args:
+            source: an encoded picture; or a data: URL, or an https:// one where those are allowed.
+            param: the field of the request that has it.
+            size: of the square.
 
         Raises:
-            ApiError: about the request's field `param`.
+            ApiError: about the field.
         """
-        return await self.from_bytes(await self.bytes_of_url(url, param), param)
+        async with self._read(source, param) as data:
+            picture: Fitted = await self._decode("picture", param, data, size)
+            return picture
+
+    async def region(self, source: str | bytes | Box, param: str, shape: tuple[int, int], size: int) -> Pixels:
+        """Where to draw: uint8 (size, size), 255 there, fitted as the picture is.
+
+        Args:
+            source: an encoded mask, which says so where it is transparent, or white where all of it is opaque; or a URL
+                of one, as of a picture; or a box in fractions of the picture.
+            param: the field of the request that has it.
+            shape: (H, W) of the picture.
+            size: of the square.
+
+        Raises:
+            ApiError: about the field; also where nothing is left to draw.
+        """
+        if not isinstance(source, str | bytes):
+            box: Pixels = await self._decode("box", param, source, shape, size)
+            return box
+        async with self._read(source, param) as data:
+            region: Pixels = await self._decode("region", param, data, shape, size)
+            return region
 
     async def bytes_of_url(self, url: str, param: str) -> bytes:
         """The encoded picture of a data: URL, or of an https:// one where those are allowed.
@@ -46,33 +76,38 @@ class Pictures:
         Raises:
             ApiError: about the request's field `param`.
         """
-        if url[:5].lower() == "data:":
-            return await asyncio.to_thread(_inline, url, self._max_bytes, param)
-        if self._fetcher and url[:6].lower() == "https:":
-            return await self._fetcher.get(url, param)
-        allowed = "a data: URL, or an https:// address" if self._fetcher else "a data: URL"
-        raise ApiError(400, f"{param}: give {allowed}, not {url!r:.60}", param=param, code="invalid_image_url")
+        async with self._read(url, param) as data:
+            return data
 
-    async def from_bytes(self, data: bytes, param: str) -> Pixels:
-        """uint8 (H, W, 3) RGB of an encoded picture.
+    async def mask(self, data: bytes, param: str) -> Pixels:
+        """uint8 (H, W) of an encoded mask: 255 where it says to draw.
 
         Raises:
             ApiError: about the request's field `param`.
         """
-        return await self._decode(data, "picture", param)
-
-    async def mask_from_bytes(self, data: bytes, param: str) -> Pixels:
-        """uint8 (H, W), 255 where a mask says to draw: where it is transparent, or white where all of it is opaque.
-
-        Raises:
-            ApiError: about the request's field `param`.
-        """
-        return await self._decode(data, "mask", param)
-
-    async def _decode(self, data: bytes, want: Want, param: str) -> Pixels:
         _check_size(len(data), self._max_bytes, param)
+        mask: Pixels = await self._decode("mask", param, data)
+        return mask
+
+    @asynccontextmanager
+    async def _read(self, source: str | bytes, param: str) -> AsyncIterator[bytes]:
+        if isinstance(source, bytes):
+            _check_size(len(source), self._max_bytes, param)
+            yield source
+            return
+        if source[:5].lower() == "data:":
+            yield await run_in(WORK, _inline, source, self._max_bytes, param)
+            return
+        if self._fetcher and source[:6].lower() == "https:":
+            async with self._fetcher.fetched(source, param) as data:
+                yield data
+            return
+        allowed = "a data: URL, or an https:// address" if self._fetcher else "a data: URL"
+        raise ApiError(400, f"{param}: give {allowed}, not {source!r:.60}", param=param, code="invalid_image_url")
+
+    async def _decode(self, want: Want, param: str, *arguments: Any) -> Any:
         try:
-            return await self._decoders.decode(data, want)
+            return await self._decoders.decode(want, *arguments)
         except RejectError as error:
             status = 413 if error.kind == RejectKind.TOO_LARGE else 400
             raise ApiError(status, error.message, param=param, code=str(error.kind)) from error
@@ -103,9 +138,4 @@ def _check_size(size: int, most: int, param: str) -> None:
         raise ApiError(413, what, param=param, code=str(RejectKind.TOO_LARGE))
 
 
-async def fitted(picture: Pixels, size: int) -> Pixels:
-    """uint8 (H, W, 3) RGB -> (3, size, size), as batch runs fit it."""
-    return await asyncio.to_thread(fit_square, picture, size)
-
-
-__all__ = ["Pictures", "fitted", "pictures_of"]
+__all__ = ["Pictures", "pictures_of"]
