@@ -10,6 +10,7 @@ from torch import Tensor
 from tests.model.toys import drawing_ids, pixels, reading_rows, toy_model
 from uniface_ray.model import UniFaceForConditionalGeneration
 from uniface_ray.model.prompts import left_pad
+from uniface_ray.model.routing import Layout
 
 
 def mixed_batch(model: UniFaceForConditionalGeneration) -> dict[str, Any]:
@@ -90,7 +91,12 @@ def test_lora_attaches_learns_and_merges(targets: dict[str, Any]) -> None:
         before = base(**batch).logits
         unmerged = adapted(**batch).logits
         of_images = adapted.image_logits(adapted.hidden_states(batch["input_ids"], features=batch["features"])[0])
+        prompt = torch.arange(5, 15)[None]
+        of_prompt = adapted.hidden_states(prompt, layout=Layout(generation=True))[0]
         merged = adapted.merge_and_unload()
+        torch.testing.assert_close(
+            merged.hidden_states(prompt, layout=Layout(generation=True))[0], of_prompt, atol=1e-4, rtol=1e-4
+        )
         torch.testing.assert_close(merged(**batch).logits, unmerged, atol=1e-4, rtol=1e-4)
         codes = slice(base.config.image_token_offset, base.config.mask_token_id)
         torch.testing.assert_close(of_images, unmerged[..., codes], atol=1e-4, rtol=1e-4)

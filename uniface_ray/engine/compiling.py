@@ -39,8 +39,13 @@ def compile_transformer(model: UniFaceForConditionalGeneration, backend: str = "
 
 
 def _is_step(cache: Cache) -> bool:
-    """Whether a call is one of many alike: one more position of answers, or one more step of images."""
-    return isinstance(cache, PrefixCache) or (isinstance(cache, SlotCache) and isinstance(cache.start, Tensor))
+    """Whether a call is one of many alike: one more position of answers, or one more step of images.
+
+    Answers beyond the first slot, which go through the layers apart only where memory ends, would be code of their own.
+    """
+    if isinstance(cache, SlotCache):
+        return isinstance(cache.rows, slice) and cache.rows.start == 0 and isinstance(cache.start, Tensor)
+    return isinstance(cache, PrefixCache)
 
 
 def warm_up(engine: Answers, image_size: int, kinds: Kinds) -> None:

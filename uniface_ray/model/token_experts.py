@@ -84,9 +84,11 @@ class TokenExperts(nn.Module):
 
         Up to twice the arithmetic, but four matrix products without sorting, and nothing that waits for the device (as
         grouped products do on most) or that torch.compile takes minutes for. Steps of one position are bound by
-        the weights they read, which many rows read nearly all of anyway; they can then be recorded.
+        the weights they read, which many rows read nearly all of anyway; they can then be recorded. Experts that are
+        wrapped, by LoRA for one, must be called: their weights alone are not what they compute.
         """
-        return length == 1 or self.router.shape[1] <= 2 * self.active
+        wrapped = type(self.shared) is not Experts or type(self.routed) is not Experts
+        return not wrapped and (length == 1 or self.router.shape[1] <= 2 * self.active)
 
     def _all_of(self, group: int, tokens: Tensor) -> Tensor:
         """Tokens (T, D), all of one group -> (T, D)."""
@@ -99,8 +101,10 @@ class TokenExperts(nn.Module):
         shared = self.shared
         inner = shared.act_fn(F.linear(tokens, shared.up_proj[group], shared.up_proj_bias[group]))
         output = F.linear(inner, shared.down_proj[group], shared.down_proj_bias[group])
-        up, up_bias, down, down_bias = (parameter.chunk(GROUPS)[group] for parameter in self.routed.parameters())
-        inner = self.routed.act_fn(F.linear(tokens, up.flatten(0, 1), up_bias.flatten()))
+        routed = self.routed
+        every = routed.up_proj, routed.up_proj_bias, routed.down_proj, routed.down_proj_bias
+        up, up_bias, down, down_bias = (of_both.chunk(GROUPS)[group] for of_both in every)
+        inner = routed.act_fn(F.linear(tokens, up.flatten(0, 1), up_bias.flatten()))
         gated = (inner.unflatten(-1, up.shape[:2]) * gates[..., None]).transpose(0, 1)
         return output + torch.bmm(gated, down.transpose(1, 2)).sum(0) + gates @ down_bias
 
