@@ -48,6 +48,7 @@ async def hello(request: Request) -> Response:
 PATHS = {
     "/": hello,
     "/v1/chat/completions": echo,
+    "/v1/fail": fail,
     "/v1/files": echo,
     "/v1/images/generations": echo,
     "/stream": stream,
@@ -157,9 +158,15 @@ def test_limits_are_told_with_when_to_come_again() -> None:
 
 def test_a_turn_ends_with_its_request_however_that_ends() -> None:
     door = Door(rule=Rule(None, 1, 60))
-    for path in ("/v1/chat/completions", "/v1/nowhere"):
+    for path, status in (("/v1/chat/completions", 200), ("/v1/nowhere", 404), ("/v1/fail", 500)):
         for _ in range(3):
-            assert door.ask("POST", path).status_code in (200, 404)
+            assert door.ask("POST", path).status_code == status
+    for _ in range(3):
+        assert (
+            talk(door, [{"type": "http.request", "body": b"{", "more_body": True}, {"type": "http.disconnect"}]) == []
+        )
+        assert door.visits[-1].refused is None
+    assert door.ask("POST", "/v1/chat/completions").status_code == 200
 
 
 def test_bodies_have_a_size() -> None:
@@ -187,6 +194,33 @@ def test_all_bodies_together_have_a_size_that_is_given_back() -> None:
     refused = door.ask("POST", "/v1/files", content=bytes(1600))
     assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
     assert door.ask("POST", "/v1/files", content=bytes(1400)).status_code == 200
+
+
+def test_no_key_s_bodies_and_no_uploads_keep_others_out() -> None:
+    door = Door(GuardSettings(max_bodies_bytes=2000, keys=(ANN_LINE, BOB_LINE)))
+
+    async def play() -> tuple[list[int], int]:
+        ended = asyncio.Event()
+
+        async def hanging() -> AsyncIterator[bytes]:
+            yield bytes(900)
+            await ended.wait()
+
+        transport = httpx2.ASGITransport(door.app)
+        async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as client:
+
+            async def post(key: str, path: str, content: Any) -> int:
+                return (await client.post(path, content=content, headers=bearer(key))).status_code
+
+            hung = [asyncio.create_task(post(ANN, path, hanging())) for path in ("/v1/files", "/v1/chat/completions")]
+            await asyncio.sleep(0.01)
+            keys = (ANN, BOB)
+            now = [await post(key, path, bytes(1050)) for key in keys for path in ("/v1/chat/completions", "/v1/files")]
+            ended.set()
+            assert await asyncio.gather(*hung) == [200, 200]
+            return now, await post(ANN, "/v1/chat/completions", bytes(1900))
+
+    assert asyncio.run(play()) == ([503, 503, 200, 200], 200)
 
 
 def talk(door: Door, messages: list[Message], **scope: Any) -> list[Message]:

@@ -92,7 +92,7 @@ class Access:
         app: behind the door.
         settings: with all keys.
         gate: counts what each key asks.
-        body_bytes: most bytes of a body, by the beginning of the path; other paths have `guard.max_body_bytes`.
+        body_bytes: most bytes of an upload, by the beginning of the path; other paths have `guard.max_body_bytes`.
         ended: called with each visit, when it is over.
     """
 
@@ -110,6 +110,7 @@ class Access:
         self._visitors = Visitors(settings)
         self._body_bytes = body_bytes
         self._budget = Budget(settings.max_bodies_bytes)
+        self._uploads = Budget(settings.max_bodies_bytes)  # which wait on the disk, and take minutes
         self._ended = ended
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -121,14 +122,14 @@ class Access:
         visit = _visit(scope, headers)
         scope.setdefault("state", {})["visit"] = visit
         path = visit.path
-        most = next(
-            (n for start, n in self._body_bytes.items() if path.startswith(start)), self._settings.max_body_bytes
-        )
-        body = Body(receive, most, self._settings.body_timeout_s, self._budget)
+        upload = next((n for start, n in self._body_bytes.items() if path.startswith(start)), None)
+        most, budget = (self._settings.max_body_bytes, self._budget) if upload is None else (upload, self._uploads)
+        body = Body(receive, most, self._settings.body_timeout_s, budget)
         answer = _Answer(visit, body, send)
         leave = _nothing
         try:
             visit.key = self._visitors.admit(visit.method, path, headers)
+            body.owner = visit.key.name if self._settings.keys else None
             body.declared(headers.get("content-length"))
             if self._gate.rule.limits and path.startswith("/v1/"):
                 leave = await self._enter(visit)

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 
 from starlette.types import Message, Receive
 
@@ -12,11 +13,37 @@ _BYTES_PER_S = 2**16
 
 
 class Budget:
-    """Bytes of all requests under way in a process."""
+    """Bytes of all requests under way in a process. One key's may be half of them, or one request of any size.
+
+    Args:
+        most: bytes.
+    """
 
     def __init__(self, most: int) -> None:
         self.most = most
         self.used = 0
+        self._by_owner: Counter[str] = Counter()
+
+    def add(self, owner: str, size: int) -> None:
+        """So many more of a key's are held, or fewer."""
+        self.used += size
+        self._by_owner[owner] += size
+        if not self._by_owner[owner]:
+            del self._by_owner[owner]
+
+    def excess(self, owner: str | None, size: int) -> str | None:
+        """What is too much; None where all is well.
+
+        Args:
+            owner: of the request; None where there are no keys.
+            size: of the request itself.
+        """
+        if self.used > self.most:
+            return "the server holds as many bytes of requests as it may (guard.max_bodies_bytes)"
+        held = self._by_owner[owner] if owner is not None else 0
+        if held > self.most // 2 and held > size:
+            return "the server holds as many bytes of this key's requests as it may (half of guard.max_bodies_bytes)"
+        return None
 
 
 class Body:
@@ -29,6 +56,9 @@ class Body:
         most: bytes that it may have.
         timeout_s: seconds until it is there, and one more for each 64 KiB that have come.
         budget: of the process; `close` gives back what this one took.
+
+    Attributes:
+        owner: name of the key whose it is, None where there are none; to be set before the first byte is received.
     """
 
     def __init__(self, receive: Receive, most: int, timeout_s: float, budget: Budget) -> None:
@@ -39,6 +69,7 @@ class Body:
         self._began_s: float | None = None
         self._whole = False
         self.size = 0
+        self.owner: str | None = None
         self.refusal: ApiError | None = None
 
     def declared(self, length: str | None) -> None:
@@ -74,19 +105,18 @@ class Body:
 
     def close(self) -> None:
         """The request has ended."""
-        self._budget.used -= self.size
+        self._budget.add(self.owner or "", -self.size)
         self.size = 0
 
     def _counted(self, message: Message) -> Message:
         size = len(message.get("body", b""))
         self.size += size
-        self._budget.used += size
+        self._budget.add(self.owner or "", size)
         self._whole = not message.get("more_body", False)
         if self.size > self._most:
             return self._refuse(self._too_large("more"))
-        if self._budget.used > self._budget.most:
-            what = "the server holds as many bytes of requests as it may (guard.max_bodies_bytes); try again"
-            return self._refuse(ApiError(503, what, code="overloaded", headers={"Retry-After": "1"}))
+        if what := self._budget.excess(self.owner, self.size):
+            return self._refuse(ApiError(503, f"{what}; try again", code="overloaded", headers={"Retry-After": "1"}))
         return message
 
     def _refuse(self, error: ApiError) -> Message:
