@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from benchmarks import images, texts, variants
+from benchmarks import images, profiled, texts, variants
 from benchmarks.chart import plot
 from benchmarks.counting import best_s, matmul_peak, memory_peak
 from benchmarks.growth import growth
@@ -35,7 +35,7 @@ TEXT_SLOTS = {"tiny": (1, 8, 64, 128), "bench-100m": (1, 8, 64)}
 IMAGE_SLOTS = {"tiny": (1, 4, 16), "bench-100m": (1, 4)}
 OCCUPANCY = {"tiny": (16, 96), "bench-100m": (12, 48)}  # slots, rows
 VARIANTS = {"tiny": variants.Load(32, TOKENS, 8), "bench-100m": variants.Load(16, 20, 2)}
-PARTS = ("text", "occupancy", "image", "tokenizer", "threads", "precision")
+PARTS = ("text", "occupancy", "image", "profile", "tokenizer", "threads", "precision")
 PLAIN = {"tiny": 4, "bench-100m": 1}
 
 
@@ -88,6 +88,9 @@ def _parts(size: str) -> dict[str, Callable[..., dict[str, Any]]]:
         "text": partial(text, size),
         "occupancy": partial(occupancy, size),
         "image": partial(image, size),
+        "profile": lambda model, peaks: profiled.shares(
+            model, {"prefill": TEXT_SLOTS[size][-1], "denoise": IMAGE_SLOTS[size][-1]}, peaks["float32_flop_per_s"]
+        ),
         "tokenizer": tokenizer,
         "threads": lambda model, _: variants.threads(size, model, VARIANTS[size]),
         "precision": lambda model, peaks: variants.precision(model, VARIANTS[size], peaks["bfloat16_flop_per_s"]),
@@ -202,6 +205,8 @@ def _save(result: dict[str, Any], target: Path) -> None:
         for part, noun, what in (("text", "rows", "answers"), ("image", "images", "images"))
         if part in found
     }
+    if not rates:
+        return
     target.with_suffix(".svg").write_text(plot(rates, "requests at once", "times the plain loop"))
 
 

@@ -5,6 +5,8 @@ from collections import Counter
 from types import TracebackType
 from typing import Any, Self
 
+from torch import Tensor
+
 from uniface_ray.model import UniFaceForConditionalGeneration
 
 PARTS = {
@@ -52,14 +54,16 @@ class Split:
         def call(*arguments: Any, **named: Any) -> Any:
             start = time.perf_counter()
             result = method(*arguments, **named)
-            part = PARTS.get(name) or self._pass(arguments[0])
+            part = PARTS.get(name) or part_of(self.model, arguments[0])
             self.seconds[part] += time.perf_counter() - start
             self.steps[part] += 1
             return result
 
         return call
 
-    def _pass(self, ids: Any) -> str:
-        if ids.shape[1] == 1:
-            return "decode"
-        return "denoise" if int(ids[0, 0]) == self.model.config.special_id("<|soi|>") else "prefill"
+
+def part_of(model: UniFaceForConditionalGeneration, ids: Tensor) -> str:
+    """What a pass of the transformer over these ids (batch, length) is for."""
+    if ids.shape[1] == 1:
+        return "decode"
+    return "denoise" if int(ids[0, 0]) == model.config.special_id("<|soi|>") else "prefill"

@@ -78,6 +78,8 @@ class UniFaceConfig(PreTrainedConfig):
             self.backbone_config = PhiConfig(**(self.backbone_config or {}))
         # Show-o forces QK-norm on, and resizes Phi's embedding to the joint vocabulary.
         self.backbone_config.qk_layernorm = True
+        if self.backbone_config.hidden_act == "gelu_new":  # Phi's: the same function, but in eight passes over memory
+            self.backbone_config.hidden_act = "gelu_pytorch_tanh"
         self.backbone_config.vocab_size = self.vocab_size
         self.backbone_config.bos_token_id = self.bos_token_id
         self.backbone_config.eos_token_id = self.eos_token_id
