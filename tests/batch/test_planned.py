@@ -72,6 +72,7 @@ def test_a_share_without_files_is_done_at_once(
         raise AssertionError("Ray was started for nothing")
 
     monkeypatch.setattr("uniface_ray.batch.driver.connect", no_ray)
+    monkeypatch.setattr("uniface_ray.batch.driver.joins_cluster", lambda _: False)  # other tests' may be running
     faces(tmp_path / "faces", portraits[:1])
     empty = next(share for share in (1, 2) if row_id_of("00.jpg", 0) % 2 != share - 1)
     words = [
