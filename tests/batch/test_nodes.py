@@ -52,7 +52,16 @@ def test_nodes_are_asked_for_paths_and_for_the_package(
 
 
 @pytest.mark.usefixtures("one_ray")
-def test_a_node_that_says_nothing_is_named(config: JobConfig) -> None:
+def test_a_node_that_says_nothing_is_named(config: JobConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    def looker() -> object:
+        def look(module: str, paths: object) -> None:
+            import time
+
+            time.sleep(5)
+
+        return look
+
+    monkeypatch.setattr(nodes, "_looker", looker)
     said: list[str] = []
     with pytest.raises(UserError, match=f"node {ray.nodes()[0]['NodeManagerAddress']} of the cluster has not answered"):
         check_nodes(config, "", said.append, timeout_s=0.0)

@@ -53,6 +53,19 @@ def test_recorded_steps_give_the_tokens_of_the_plain_loop(
     assert recorded._graphs.keys() <= {1, 2, 4, 6, 8, 16, 32, 64}
 
 
+def test_what_was_recorded_before_slots_moved_is_not_replayed(model: UniFaceForConditionalGeneration) -> None:
+    runner = TextRunner(model, 2)
+    runner.cache.reserve(64)
+    steps = Repeated(runner._step, 2, model.device)
+    ids, positions = torch.ones(1, dtype=torch.int64), torch.zeros(1, dtype=torch.int64)
+    with torch.inference_mode():
+        recorded = []
+        for moves in (0, 0, 1):
+            steps(ids, positions, 64, moves)
+            recorded.append(steps._graphs[1])
+    assert recorded[0] is recorded[1] is not recorded[2]
+
+
 def test_recorded_steps_leave_alone_who_runs_beside_them(model: UniFaceForConditionalGeneration) -> None:
     """Where memory takes three of six rows at a time, the fourth slot is computed beside the first three."""
     asked = sequences(model)

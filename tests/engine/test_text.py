@@ -139,6 +139,7 @@ def test_room_grows_a_layer_at_a_time_or_not_at_all(
     cache = SlotCache(model.config.backbone_config, 3, model.dtype, model.device)
     cache.reserve(60)
     before = [states.normal_().clone() for states in cache.states]
+    moves = cache.moves
     widths: list[list[int]] = []
     pad = F.pad
 
@@ -153,6 +154,7 @@ def test_room_grows_a_layer_at_a_time_or_not_at_all(
         cache.reserve(100)
     assert widths[:3] == [[64, 64, 64, 64], [128, 64, 64, 64], [128, 128, 64, 64]]
     assert cache.room == 64
+    assert cache.moves > moves  # two layers are elsewhere now: what was recorded must not be replayed
     assert all(torch.equal(one, other) for one, other in zip(cache.states, before, strict=True))
     cache.reserve(100)
     assert cache.room == 128

@@ -182,6 +182,30 @@ def test_a_request_that_the_engine_cannot_take_fails_alone() -> None:
     loop.close()
 
 
+def test_who_came_with_a_cancelled_request_hears_of_an_engine_that_fails_at_it() -> None:
+    class Fragile(Steps):
+        def cancel(self, number: int) -> None:
+            raise UniFaceError("the device is gone")
+
+    engine = Fragile()
+    engine.may_step.clear()
+    loop = EngineLoop(engine, 4, 4, 4)
+
+    async def unlucky() -> BaseException | Outcome:
+        leaving = asyncio.create_task(outcome_of(loop, question(200)))
+        while not engine.requests:
+            await asyncio.sleep(0.001)
+        leaving.cancel()
+        await asyncio.gather(leaving, return_exceptions=True)
+        staying = asyncio.create_task(outcome_of(loop, question()))
+        await asyncio.sleep(0)
+        engine.may_step.set()
+        (outcome,) = await asyncio.wait_for(asyncio.gather(staying, return_exceptions=True), 10)
+        return outcome
+
+    assert getattr(asyncio.run(unlucky()), "code", None) == "replica_gone"
+
+
 def test_idle_hours_are_no_time_to_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     hours = 0.0
     monotonic = time.monotonic

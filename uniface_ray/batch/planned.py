@@ -63,7 +63,7 @@ def remarks(manifest: Manifest) -> list[str]:
     if vanished := source.get("vanished_files"):
         told.append(f"{vanished:,} planned files are gone from the source")
     if changed := source.get("changed_files"):
-        examples = ", ".join(source["changed_examples"])
+        examples = ", ".join(source.get("changed_examples", ["their names are not kept"]))
         mend = "a table under another name is a new one, and all its rows are done"
         if source["format"] == "images":
             mend = "`uniface replay-rejects` reads those of them again that were rejected"

@@ -43,7 +43,7 @@ class GuardSettings(Settings):
         concurrency: requests of one key at a time, likewise.
         max_body_bytes: of one request, files apart.
         max_bodies_bytes: of all requests under way at a door, of all uploads, and of all pictures it has fetched, each
-            apart; the next one is told 503 at once. One key may hold half.
+            apart; the next one is told 503 at once. Of bodies and of uploads one key may hold half.
         body_timeout_s: seconds for a request's body to come, and one more for each 64 KiB that have come.
         decoders: processes of a door that decode pictures.
         image_hosts: hosts that https:// pictures may come from, with those below them; none is any public one.

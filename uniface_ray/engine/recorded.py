@@ -28,18 +28,20 @@ class RecordedSteps:
         self._compute = step
         self._ids, self._positions = torch.zeros((2, slots), dtype=torch.int64, device=device)
         self._room = 0
+        self._moves = 0
         self._graphs: dict[int, tuple[Callable[[], Any], Tensor]] = {}
 
-    def __call__(self, ids: Tensor, positions: Tensor, room: int) -> Tensor:
+    def __call__(self, ids: Tensor, positions: Tensor, room: int, moves: int) -> Tensor:
         """Logits (B, V) of the first B slots, which hold until the next call.
 
         Args:
             ids: (B,) int64.
             positions: (B,) int64, of `ids`.
-            room: positions of a slot; where it grows, the slots have moved.
+            room: positions of a slot.
+            moves: of slots to other memory so far; what was recorded before the last one writes where none are now.
         """
-        if room != self._room:
-            self._room = room
+        if (room, moves) != (self._room, self._moves):
+            self._room, self._moves = room, moves
             self._graphs.clear()
         count = len(ids)
         rows = min(1 << (count - 1).bit_length(), len(self._ids))

@@ -30,6 +30,7 @@ class SlotCache(Cache):
         # tensor for all it would make a copy.
         self.states = [empty] * (2 * layers)
         self.room = 0  # positions of a slot
+        self.moves = 0  # how often a layer's slots have come to other memory
         self.rows: slice | Tensor = slice(0)
         self.start: int | Tensor = 0
         self.end = 0
@@ -63,6 +64,7 @@ class SlotCache(Cache):
             if states.shape[2] != room:
                 # Zeros, because what a mask hides is still multiplied by 0: a NaN there would be seen by all.
                 self.states[index] = F.pad(states, (0, 0, 0, room - states.shape[2]))
+                self.moves += 1
 
     def at_start(self, rows: Sequence[int]) -> "SlotCache":
         """The next call begins these slots anew, all with the same number of positions."""

@@ -148,7 +148,7 @@ class TextRunner:
         """
         ids, counts = sent(torch.tensor([tokens, lengths]), self.model.device)
         if self.recorded and not first:
-            return self.recorded(ids, counts - 1, self.cache.room)
+            return self.recorded(ids, counts - 1, self.cache.room, self.cache.moves)
         return self._step(ids, counts - 1, first, max(lengths))
 
     def _step(self, ids: Tensor, positions: Tensor, first: int, end: int) -> Tensor:

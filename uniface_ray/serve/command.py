@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from types import FrameType
+from typing import Any
 from urllib.parse import urlsplit
 
 from uniface_ray.cluster import Cluster, connect, joins_cluster
@@ -161,14 +162,22 @@ def did_not_start(error: Exception, messages: Sequence[str]) -> UniFaceError:
     return UniFaceError(f"the server did not start: {error}")
 
 
-def _reload(entries: Sequence[Entry]) -> None:
-    """All replicas of all models take the weights that are there now; those that cannot be used are told."""
+def _of_all(deployment: str, method: str) -> list[Any]:
+    """What all replicas of a deployment answer."""
     import ray.serve
 
+    handle = ray.serve.get_deployment_handle(deployment, _APP)
+    if not handle.is_initialized:
+        handle._init(_run_router_in_separate_loop=True)  # this process has no event loop of its own
+    return list(handle.broadcast(method).results())
+
+
+def _reload(entries: Sequence[Entry]) -> None:
+    """All replicas of all models take the weights that are there now; those that cannot be used are told."""
     for entry in entries:
         name = entry.model.name
         try:
-            versions = ray.serve.get_deployment_handle(f"model-{name}", _APP).broadcast("reload").results()
+            versions = _of_all(f"model-{name}", "reload")
             print(f"{name}: {len(versions)} replicas with the weights {sorted(set(versions))[0][:12]}", flush=True)
         except Exception as error:
             print(f"{name}: the old weights stay at work: {getattr(error, 'cause', None) or error}", flush=True)
@@ -178,7 +187,7 @@ def _end(cluster: Cluster) -> None:
     """Doors first, so that whatever they have let in finds its model."""
     import ray.serve
 
-    left = sum(ray.serve.get_deployment_handle("door", _APP).broadcast("drain").results())
+    left = sum(_of_all("door", "drain"))
     if left:
         print(f"{left} requests did not end in time", flush=True)
     # Ray tells on standard output of each actor that Serve ends.

@@ -4,6 +4,7 @@
 """
 
 import os
+import threading
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,7 @@ _DOOR_REQUESTS = 4096
 _TRIES = 3
 # Of requests for a replica's slots: more replicas when the mean is above it.
 _FULL = 0.8
+_TOLD_S = 1.0
 
 
 class ModelReplica:
@@ -49,8 +51,10 @@ class ModelReplica:
         from uniface_ray.serve.replica import Replica
 
         def make(one: ModelConfig) -> "EngineLoop":
-            # Requests of an engine that has failed are asked again elsewhere as soon as this process is gone.
-            return build_loop(config, one, device, dtype, threads, broken=lambda: os._exit(1))
+            # Its requests are asked again elsewhere, those that it worked at apart: so they are told before it is gone.
+            return build_loop(
+                config, one, device, dtype, threads, broken=threading.Timer(_TOLD_S, os._exit, (1,)).start
+            )
 
         self._replica = Replica(config, model, make)
 
@@ -147,7 +151,7 @@ def _replicas(config: ServeConfig, model: ModelConfig, device: str) -> Any:
         ray_actor_options={
             "num_cpus": engine.num_cpus,
             "num_gpus": gpus,
-            "runtime_env": {"env_vars": {**ALLOCATOR}},
+            "runtime_env": _environment(),
         },
         # The replica itself refuses what has no room, at once; a few more let health and readiness through.
         max_ongoing_requests=slots + room + 8,
@@ -160,6 +164,12 @@ def _replicas(config: ServeConfig, model: ModelConfig, device: str) -> Any:
         max_constructor_retry_count=_TRIES,
         logging_config=LoggingConfig(enable_access_log=False),
     )
+
+
+def _environment() -> dict[str, Any]:
+    """Of replicas: the job's, which Serve gives only to deployments that have none, and the allocator's settings."""
+    given = dict(ray.get_runtime_context().runtime_env) if ray.is_initialized() else {}
+    return {**given, "env_vars": {**ALLOCATOR, **given.get("env_vars", {})}}
 
 
 def room_of(config: ServeConfig) -> tuple[int, int]:

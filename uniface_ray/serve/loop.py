@@ -88,6 +88,7 @@ class EngineLoop:
         self._ended_at = time.monotonic()
         self._changed = threading.Condition()
         self._inbox: list[_Call] = []
+        self._taken: list[_Call] = []  # from the inbox, not all of them submitted yet
         self._step_since: float | None = None
         self._broken: BaseException | None = None
         self._closing = False
@@ -185,7 +186,7 @@ class EngineLoop:
             self._step_since = None
             with self._changed:
                 self._ended = True
-                waiting = [call for call in self._inbox if call.number is None]
+                waiting = [call for call in (*self._taken, *self._inbox) if call.number is None and not call.gone]
             self._tell([*((call, _died()) for call in calls.values()), *((call, _gone()) for call in waiting)])
             if self._broken:
                 self._when_broken()
@@ -197,11 +198,12 @@ class EngineLoop:
                 self._changed.wait()
             if self._closing and not (self._inbox or calls):
                 return False
-            inbox, self._inbox = self._inbox, []
+            self._taken, self._inbox = self._inbox, []
         self._step_since = time.monotonic()
         if not calls:
             self._ended_at = self._step_since  # it was idle: that is no time a request took
-        for call in inbox:
+        while self._taken:
+            call = self._taken.pop(0)
             if call.gone:
                 if call.number is not None and call.number in calls:
                     del calls[call.number]
