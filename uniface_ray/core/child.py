@@ -23,9 +23,6 @@ from uniface_ray.core.errors import UniFaceError
 Beat = Callable[[], None]
 Handler = Callable[[Any, Beat], bytes]
 
-ALLOCATOR = {"MALLOC_ARENA_MAX": "1"}
-"""Environment of processes that run a model in a thread. glibc, which reads it at the start only, else gives the thread
-arenas of its own and returns their memory to the system after each step, to ask for the same pages again."""
 READY, BEAT, ANSWER, RAISED, BROKEN = b"ready", b"beat", b"answer", b"raised", b"broken"
 
 
@@ -70,7 +67,7 @@ class Child:
         path = os.pathsep.join(entry for entry in sys.path if entry)
         try:
             self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, pass_fds=passed, env={**ALLOCATOR, **os.environ, "PYTHONPATH": path}
+                command, stdin=subprocess.DEVNULL, pass_fds=passed, env={**os.environ, "PYTHONPATH": path}
             )
         finally:
             for _, theirs in pairs:

@@ -16,7 +16,6 @@ from ray.serve.config import AutoscalingConfig, BackpressureConfig
 from ray.serve.handle import DeploymentHandle
 from ray.serve.schema import LoggingConfig
 
-from uniface_ray.core.child import ALLOCATOR
 from uniface_ray.core.compose import compose
 from uniface_ray.core.config import ModelConfig
 from uniface_ray.core.serve_config import ServeConfig
@@ -41,6 +40,9 @@ _TRIES = 3
 # Of requests for a replica's slots: more replicas when the mean is above it.
 _FULL = 0.8
 _TOLD_S = 1.0
+# glibc, which reads it at the start of a process only, else gives the engine's thread arenas of its own and returns
+# their memory to the system after each step, to ask for the same pages again.
+_ALLOCATOR = {"MALLOC_ARENA_MAX": "1"}
 
 
 class ModelReplica:
@@ -169,7 +171,7 @@ def _replicas(config: ServeConfig, model: ModelConfig, device: str) -> Any:
 def _environment() -> dict[str, Any]:
     """Of replicas: the job's, which Serve gives only to deployments that have none, and the allocator's settings."""
     given = dict(ray.get_runtime_context().runtime_env) if ray.is_initialized() else {}
-    return {**given, "env_vars": {**ALLOCATOR, **given.get("env_vars", {})}}
+    return {**given, "env_vars": {**_ALLOCATOR, **given.get("env_vars", {})}}
 
 
 def room_of(config: ServeConfig) -> tuple[int, int]:
