@@ -187,9 +187,8 @@ def test_who_came_with_a_cancelled_request_hears_of_an_engine_that_fails_at_it()
         def cancel(self, number: int) -> None:
             raise UniFaceError("the device is gone")
 
-    engine = Fragile()
+    loop = EngineLoop(engine := Fragile(), 4, 4, 4)
     engine.may_step.clear()
-    loop = EngineLoop(engine, 4, 4, 4)
 
     async def unlucky() -> BaseException | Outcome:
         leaving = asyncio.create_task(outcome_of(loop, question(200)))
@@ -200,8 +199,7 @@ def test_who_came_with_a_cancelled_request_hears_of_an_engine_that_fails_at_it()
         staying = asyncio.create_task(outcome_of(loop, question()))
         await asyncio.sleep(0)
         engine.may_step.set()
-        (outcome,) = await asyncio.wait_for(asyncio.gather(staying, return_exceptions=True), 10)
-        return outcome
+        return (await asyncio.wait_for(asyncio.gather(staying, return_exceptions=True), 10))[0]
 
     assert getattr(asyncio.run(unlucky()), "code", None) == "replica_gone"
 
