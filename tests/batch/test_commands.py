@@ -140,6 +140,7 @@ def test_edits_change_the_masked_region_only(
     assert "compositeWithTrainedAlgorithmicMedia" in str(row["image"])
 
 
+@pytest.mark.slow
 def test_the_same_faces_on_ray(
     command: Command, one_ray: None, sink: Folder, tmp_path: Path, random_model: Path
 ) -> None:

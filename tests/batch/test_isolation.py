@@ -37,6 +37,7 @@ def kill(supervisor: Supervisor) -> None:
     os.kill(supervisor.start().pid, signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_decoding_and_answering_go_on_when_their_processes_are_killed(run: PlainRun) -> None:
     read = pa.py_buffer(read_chunk(run.job, run.plan.index, 0))
     here = decode_chunk(run.job, read)

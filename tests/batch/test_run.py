@@ -101,6 +101,7 @@ def test_every_file_is_accounted_for(
     assert all(sink.read(name) == before[name] for name in unchanged)
 
 
+@pytest.mark.slow
 def test_the_output_is_one_dataset_and_says_what_the_engine_says(
     caption: Caption, tmp_path: Path, portraits: list[bytes], random_model: Path
 ) -> None:
@@ -121,6 +122,7 @@ def table_of(portraits: list[bytes], count: int) -> pa.Table:
     return pa.table({"id": range(count), "image": images, "who": [{"name": f"n{i}"} for i in range(count)]})
 
 
+@pytest.mark.slow
 def test_tables_keep_their_columns_for_both_outputs(caption: Caption, tmp_path: Path, portraits: list[bytes]) -> None:
     source, sink = (Folder(str(tmp_path / name), StorageConfig()) for name in ("tables", "out"))
     buffer = io.BytesIO()
@@ -180,6 +182,7 @@ def test_files_that_disagree_on_a_kept_column_cost_only_their_own_rows(
     assert "the first file has int64" in rows_of(sink, "rejected")[0]["error_message"]
 
 
+@pytest.mark.slow
 def test_a_source_that_gives_nothing_any_more_stops_the_run(
     caption: Caption, tmp_path: Path, s3: S3Server, portraits: list[bytes]
 ) -> None:
@@ -204,6 +207,7 @@ def test_a_table_without_rows_is_a_mistake(caption: Caption, tmp_path: Path) -> 
         caption(f"source.path={tmp_path / 'faces.parquet'}", f"sink.path={tmp_path / 'out'}")
 
 
+@pytest.mark.slow
 def test_a_sink_that_fails_stops_the_run_and_lets_it_resume(
     caption: Caption, tmp_path: Path, portraits_folder: Path
 ) -> None:
