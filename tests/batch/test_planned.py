@@ -58,7 +58,7 @@ def test_a_table_that_changed_is_told_and_under_another_name_it_is_done(
 
 def test_files_that_no_reader_knows_are_told(tmp_path: Path, sink: Folder, portraits: list[bytes]) -> None:
     faces(tmp_path / "faces", portraits[:2])
-    for name in ("a.HEIC", "b.heic", "notes", ".hidden.heic"):
+    for name in ("a.HEIC", "b.heic", "notes", ".hidden.heic", "README.md"):
         (tmp_path / "faces" / name).write_bytes(b"x")
     run = PlainRun(tmp_path / "faces", sink)
     assert "passed over 3 files whose names do not end as those of source.format=images do: 2 .heic, 1 " in told(run)

@@ -76,6 +76,8 @@ class DataFiles:
             if self._name or entry.name.lower().endswith(suffixes):
                 yield entry
                 continue
+            if entry.name.lower().endswith(".md"):
+                continue  # what somebody wrote about the files is no row that anybody misses
             ending = splitext(entry.name)[1].lower() or "without ending"
             known = ending in self.passed_over or len(self.passed_over) < _ENDINGS
             self.passed_over[ending if known else "others"] += 1
