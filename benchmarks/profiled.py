@@ -66,7 +66,7 @@ def _profiled(model: UniFaceForConditionalGeneration, part: str, slots: int, pea
 
 
 @contextmanager
-def _recorded(model: UniFaceForConditionalGeneration, part: str, seconds: "Counter[str]") -> Iterator["Counter[str]"]:
+def _recorded(model: UniFaceForConditionalGeneration, part: str, seconds: Counter[str]) -> Iterator[Counter[str]]:
     """Fills `seconds` with the own time of each operation in passes of this part, and `all` of it; gives operations."""
     method, counted = model.hidden_states, Counter({"flops": 0})
 
@@ -83,7 +83,7 @@ def _recorded(model: UniFaceForConditionalGeneration, part: str, seconds: "Count
                 counted["flops"] += event.flops
         return result
 
-    model.hidden_states = call  # type: ignore[method-assign]
+    model.hidden_states = call  # type: ignore[method-assign]  # to see every pass from outside
     try:
         yield counted
     finally:
