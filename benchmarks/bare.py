@@ -28,13 +28,14 @@ from uniface_ray.batch.work import Replica
 from uniface_ray.cluster import connect
 from uniface_ray.core.compose import compose
 from uniface_ray.core.fenced import Fenced
+from uniface_ray.engine.aside import aside
 from uniface_ray.engine.build import build_engine
 from uniface_ray.tasks.registry import build_task
 
 
 class _Replica:
     def __init__(self, job: Job, threads: int | None) -> None:
-        self._replica = Replica(job, build_engine(job.config, job.device, job.dtype, threads))
+        self._replica = Replica(job, aside(lambda: build_engine(job.config, job.device, job.dtype, threads)))
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         chunks = list(_chunks(batch))

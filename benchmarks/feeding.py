@@ -23,6 +23,7 @@ from benchmarks.record import about, save
 from benchmarks.sizes import TINY, build
 from benchmarks.texts import spread_lengths
 from uniface_ray.batch.job import calls_for
+from uniface_ray.engine.aside import aside
 from uniface_ray.engine.protocol import Ask
 from uniface_ray.engine.shared import SharedEngine
 from uniface_ray.engine.uniface import UniFaceEngine
@@ -38,13 +39,14 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        engine = _engine(Path(folder), given.slots, given.threads)
+        engine = aside(lambda: _engine(Path(folder), given.slots, given.threads))
+        shared = SharedEngine(engine)
         asked = _asked(engine.image_size, given.rows)
-        _run(engine, asked[: given.slots], given.slots, 1)  # kernels and caches are made at first use
+        _run(engine, shared, asked[: given.slots], given.slots, 1)  # kernels and caches are made at first use
         runs = []
         for block in BLOCKS:
             for calls in (1, calls_for(given.slots, block)):
-                runs.append(_run(engine, asked, block, calls))
+                runs.append(_run(engine, shared, asked, block, calls))
                 print(json.dumps(runs[-1]), flush=True)
     fed = [run for run in runs if run["blocks_at_a_time"] > 1]
     result = {
@@ -86,11 +88,10 @@ class _Occupancy:
         return ended
 
 
-def _run(engine: UniFaceEngine, asked: Sequence[Ask], block: int, calls: int) -> dict[str, Any]:
+def _run(engine: UniFaceEngine, shared: SharedEngine, asked: Sequence[Ask], block: int, calls: int) -> dict[str, Any]:
     blocks = [asked[start : start + block] for start in range(0, len(asked), block)]
     watched = _Occupancy(engine)
     engine.step = watched  # type: ignore[method-assign]  # to see every step from outside
-    shared = SharedEngine(engine)
     start = time.perf_counter()
     with ThreadPoolExecutor(calls) as pool:
         found = list(pool.map(lambda some: shared.run(some, lambda: None)[0], blocks))

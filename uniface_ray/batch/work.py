@@ -12,6 +12,7 @@ from uniface_ray.batch.job import Job
 from uniface_ray.batch.photos import answers_of_photos
 from uniface_ray.core.child import Beat, Handler
 from uniface_ray.core.task_config import MeasureConfig
+from uniface_ray.engine.aside import aside
 from uniface_ray.engine.build import build_engine
 from uniface_ray.engine.protocol import Engine, Outcome, Request, Text
 from uniface_ray.engine.shared import SharedEngine
@@ -21,7 +22,7 @@ from uniface_ray.tasks.registry import build_task
 
 def replica(job: Job, threads: int | None) -> Handler:
     """For `core.child`: the model, asked about chunks."""
-    engine = build_engine(job.config, job.device, job.dtype, threads)
+    engine = aside(lambda: build_engine(job.config, job.device, job.dtype, threads))  # a thread of its own will step it
     if isinstance(job.config.task, MeasureConfig):
         from uniface_ray.evaluate.eyes import with_eyes  # transformers' vision models, which no other task needs
 

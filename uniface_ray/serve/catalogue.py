@@ -8,6 +8,7 @@ from uniface_ray.core.errors import UserError
 from uniface_ray.core.serve_config import ServeConfig
 from uniface_ray.core.storage import Folder
 from uniface_ray.engine.adapters import check_adapter, is_adapter
+from uniface_ray.engine.aside import aside
 from uniface_ray.engine.null import NullEngine
 from uniface_ray.engine.protocol import Ask, Draw, Engine
 from uniface_ray.engine.uniface import UniFaceEngine
@@ -96,7 +97,7 @@ def build_loop(
     broken: Callable[[], None] = lambda: None,
 ) -> EngineLoop:
     """A model at work; for `broken` see `EngineLoop`."""
-    engine = build_engine(config, model, device, dtype, threads)
+    engine = aside(lambda: build_engine(config, model, device, dtype, threads))  # the loop's thread will step it
     images = min(config.serve.image_batch, config.engine.batch_size)
     return EngineLoop(
         engine, config.engine.batch_size, images, config.serve.max_waiting, config.serve.timeout_s, broken
