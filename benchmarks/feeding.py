@@ -1,6 +1,6 @@
 """A replica that is fed blocks of rows: does their size matter, and are its slots full?
 
-    python -m benchmarks.feeding [--rows 1024] [--slots 64] [--threads 2]
+    python -m benchmarks.feeding [--rows 640] [--rounds 5] [--slots 64] [--threads 2]
 
 Answers of 5 to 100 tokens, from the tiny network with random weights. Blocks go to the engine one at a time, and as
 many at a time as a replica of the job takes (`batch.job.Job.calls`). Prints JSON and keeps it in benchmarks/results/.
@@ -9,6 +9,7 @@ many at a time as a replica of the job takes (`batch.job.Job.calls`). Prints JSO
 import argparse
 import json
 import os
+import statistics
 import tempfile
 import time
 from collections.abc import Sequence
@@ -34,7 +35,8 @@ BLOCKS = (16, 512)
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, default=1024)
+    parser.add_argument("--rows", type=int, default=640)
+    parser.add_argument("--rounds", type=int, default=5, help="of all runs, in turn; medians count")
     parser.add_argument("--slots", type=int, default=64)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     given = parser.parse_args()
@@ -43,17 +45,20 @@ def main() -> None:
         shared = SharedEngine(engine)
         asked = _asked(engine.image_size, given.rows)
         _run(engine, shared, asked[: given.slots], given.slots, 1)  # kernels and caches are made at first use
+        ways = [(block, calls) for block in BLOCKS for calls in (1, calls_for(given.slots, block))]
         runs = []
-        for block in BLOCKS:
-            for calls in (1, calls_for(given.slots, block)):
-                runs.append(_run(engine, shared, asked, block, calls))
-                print(json.dumps(runs[-1]), flush=True)
-    fed = [run for run in runs if run["blocks_at_a_time"] > 1]
+        for _ in range(given.rounds):
+            runs.append([_run(engine, shared, asked, block, calls) for block, calls in ways])
+            print(json.dumps(runs[-1]), flush=True)
+    ratios = [small["rows_per_s"] / large["rows_per_s"] for _, small, _, large in runs]
     result = {
         **about("benchmarks.feeding"),
         "slots": given.slots,
-        "runs": runs,
-        "rows_per_s_of_small_blocks_to_large": round(fed[0]["rows_per_s"] / fed[1]["rows_per_s"], 3),
+        "rounds": runs,
+        "rows_per_s_of_small_blocks_to_large": {
+            "median": round(statistics.median(ratios), 3),
+            "all": [round(ratio, 3) for ratio in ratios],
+        },
     }
     print(json.dumps(result, indent=1))
     save(result, "feeding")
