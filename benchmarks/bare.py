@@ -76,7 +76,7 @@ def run(command: str, words: list[str]) -> None:
     plan.extend(job.source, config.run.chunk_rows, config.run.limit)
     _quiet()
     shared: dict[str, Any] = {"batch_size": 1, "batch_format": "pyarrow"}
-    low, high = config.engine.replicas
+    low, high = config.engine.bounds
     dataset = (
         ray.data.range(plan.chunks, override_num_blocks=plan.chunks)
         .map_batches(_read, fn_kwargs={"job": job, "plan": plan.index}, num_cpus=0.25, **shared)

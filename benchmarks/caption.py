@@ -2,7 +2,8 @@
 
     python -m benchmarks.caption [--rows 2000] [--pairs 3] [--many 20000]
 
-Both caption the same faces with the same weights on this machine's CPU, in turn, several times. Rates are of the steady
+Both caption the same faces with the same weights on this machine's CPU, in turn, several times: the process with as many
+threads as there are cores, the job with the replicas it finds to pay, and with one of as many threads. Rates are of the steady
 state: from the first commit to the last. Results go to benchmarks/results/, with the date, machine and versions.
 """
 
@@ -49,15 +50,24 @@ def main() -> None:
 
 def _pair(faces: Path, work: Path, number: int) -> dict[str, float]:
     plain = float(json.loads(_run("benchmarks.plain", faces, work / f"plain-{number}").splitlines()[-1])["rows_per_s"])
-    _run("uniface_ray.cli", faces, work / f"job-{number}")
-    job = steady_rate(work / f"job-{number}")
-    print(f"pair {number}: plain {plain:.1f} rows/s, job {job:.1f} rows/s", flush=True)
-    return {"plain_rows_per_s": round(plain, 2), "job_rows_per_s": round(job, 2), "ratio": round(job / plain, 3)}
+    rates = []
+    for name, words in (("job", []), ("one", ["engine.replicas=1"])):
+        _run("uniface_ray.cli", faces, work / f"{name}-{number}", *words)
+        rates.append(steady_rate(work / f"{name}-{number}"))
+    job, one = rates
+    print(f"pair {number}: plain {plain:.1f} rows/s, job {job:.1f}, with one replica {one:.1f}", flush=True)
+    return {
+        "plain_rows_per_s": round(plain, 2),
+        "job_rows_per_s": round(job, 2),
+        "ratio": round(job / plain, 3),
+        "one_replica_rows_per_s": round(one, 2),
+        "one_replica_ratio": round(one / plain, 3),
+    }
 
 
-def _run(module: str, faces: Path, sink: Path) -> str:
+def _run(module: str, faces: Path, sink: Path, *more: str) -> str:
     command = ["caption"] if module == "uniface_ray.cli" else []
-    words = [sys.executable, "-m", module, *command, f"source.path={faces}", f"sink.path={sink}"]
+    words = [sys.executable, "-m", module, *command, f"source.path={faces}", f"sink.path={sink}", *more]
     return subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 

@@ -12,6 +12,7 @@ from uniface_ray.batch.plan import Plan
 from uniface_ray.batch.planned import planned, remarks
 from uniface_ray.batch.preflight import Checked, check
 from uniface_ray.batch.replaying import begin, end
+from uniface_ray.batch.replicas import with_replicas
 from uniface_ray.batch.reporting import close_run
 from uniface_ray.batch.stages import sink_failed
 from uniface_ray.batch.strays import sweep
@@ -236,7 +237,10 @@ def _work(
     asked: Asked,
     cluster: Cluster | None,
 ) -> None:
+    chunk_rows = max(1, plan.rows // plan.chunks)
+    job = replace(job, chunk_rows=chunk_rows)
     if cluster is None:
+        job = with_replicas(job, chunk_rows * len(pending))
         view.note("starting Ray")
         cluster = _connect(job.config, view)
     # Only now: importing ray takes seconds, which a mistake in the settings should not cost.
@@ -246,7 +250,6 @@ def _work(
     if not cluster.local:
         check_nodes(job.config, job.source.address, view.note)
 
-    job = replace(job, chunk_rows=max(1, plan.rows // plan.chunks))
     view.start(course.tally.input, course.tally.done)
     asked.listen()  # once more: Ray takes SIGTERM for itself when it starts
     with Pipeline(job, plan.index, cluster) as pipeline:

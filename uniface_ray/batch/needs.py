@@ -8,13 +8,13 @@ from uniface_ray.core.errors import UserError
 
 _LEAST_CPUS = 4
 # What reads, decoding and commits need beside the replicas: with less, a run would wait for ever.
-_OTHER_CPUS = 2
+OTHER_CPUS = 2
 _MEMORY_SETTINGS = {"RAY_memory_monitor_refresh_ms": "0", "RAY_task_oom_retries": "2"}
 
 
 def needed_cpus(config: JobConfig) -> int:
     """Logical CPUs without which the run would stand still."""
-    return ceil(config.engine.replicas[0] * config.engine.num_cpus) + _OTHER_CPUS
+    return ceil(config.engine.bounds[0] * config.engine.num_cpus) + OTHER_CPUS
 
 
 def local_cpus(config: JobConfig) -> int:
@@ -25,11 +25,11 @@ def local_cpus(config: JobConfig) -> int:
     """
     given, needed = config.cluster.num_cpus, needed_cpus(config)
     if given is None:
-        most = ceil(config.engine.replicas[1] * config.engine.num_cpus) + _OTHER_CPUS
+        most = ceil(config.engine.bounds[1] * config.engine.num_cpus) + OTHER_CPUS
         return max(_LEAST_CPUS, os.cpu_count() or 1, most)
     if given < needed:
         raise UserError(
-            f"cluster.num_cpus is {given}, but {config.engine.replicas[0]} replicas of engine.num_cpus="
+            f"cluster.num_cpus is {given}, but {config.engine.bounds[0]} replicas of engine.num_cpus="
             f"{config.engine.num_cpus:g} and the stages beside them need {needed}: raise it, or lower the others"
         )
     return given

@@ -147,7 +147,7 @@ class Pipeline:
         _quiet()
         self._left = len(pending)
         job, engine = self.job, self.job.config.engine
-        low, high = engine.replicas
+        low, high = engine.bounds
         shared: dict[str, Any] = {"batch_size": 1, "batch_format": "pyarrow"}
         retries = {"max_retries": _MAX_RETRIES}
         counted = {"job": job, "monitor": self.monitor, "plan": self.plan}
@@ -234,7 +234,7 @@ def replica_threads(job: Job, local: bool) -> int | None:
     engine = job.config.engine
     if engine.threads is not None:
         return engine.threads
-    return max(1, (os.cpu_count() or 1) // engine.replicas[1]) if local else max(1, int(engine.num_cpus))
+    return max(1, (os.cpu_count() or 1) // engine.bounds[1]) if local else max(1, int(engine.num_cpus))
 
 
 def _chunks(batch: pa.Table) -> Iterator[tuple[int, pa.Buffer]]:

@@ -27,7 +27,7 @@ def planned(job: Job, manifest: Manifest, tally: Tally, view: View) -> Plan:
     chunk_rows, limit = _most_rows(job), config.run.limit
     if not plan.rows:
         engine = config.engine
-        chunk_rows = rows_of_a_chunk(job.source, chunk_rows, engine.replicas[1], engine.batch_size, limit)
+        chunk_rows = rows_of_a_chunk(job.source, chunk_rows, engine.bounds[1], engine.batch_size, limit)
     listing = plan.extend(job.source, chunk_rows, limit)
     if not plan.rows and not config.source.shard:
         raise UserError(f"source.path is {config.source.path!r}, whose files have no rows: give one that has")

@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from pathlib import Path
 
 import torch
 
@@ -21,6 +20,7 @@ from uniface_ray.core.config import JobConfig
 from uniface_ray.core.costs import Costs
 from uniface_ray.core.errors import UserError
 from uniface_ray.core.fenced import Fenced
+from uniface_ray.core.memory import available_bytes
 from uniface_ray.core.progress import clock, rate_text
 from uniface_ray.core.records import Row
 from uniface_ray.engine.build import build_engine
@@ -170,9 +170,5 @@ def _has_room(device: str) -> bool:
     if device == "cuda":
         free, total = torch.cuda.mem_get_info()
         return bool(free > total - free)
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-    except FileNotFoundError:  # not Linux: only time bounds the trial
-        return True
-    free_kib = next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
-    return free_kib > _peak_mib(device) * 1024
+    free_bytes = available_bytes()  # where the system does not tell, only time bounds the trial
+    return free_bytes is None or free_bytes > _peak_mib(device) * 2**20

@@ -51,7 +51,8 @@ class EngineConfig(Settings):
         kind: `uniface` is our model; `transformers` any image-text model of that library; `openai` asks a server of
             OpenAI's chat API; `null` answers nothing at once, to measure and test all that is around a model.
         batch_size: rows that go through the model together.
-        replicas: a number, or [min, max] to autoscale between.
+        replicas: a number, or [min, max] to autoscale between; null is what a job finds to pay on this machine (see
+            `batch.replicas`), and 1 on a cluster that is joined, and online.
         device: `auto` takes GPUs where there are some; `cpu`, `cuda` (which one, Ray decides).
         dtype: `auto` is float32 on a CPU and bfloat16 on a GPU.
         compile: torch.compile the steps of `kind=uniface`: minutes at the start of a replica, for faster steps.
@@ -68,7 +69,7 @@ class EngineConfig(Settings):
 
     kind: Literal["uniface", "transformers", "openai", "null"] = "uniface"
     batch_size: int = Field(default=64, ge=1)
-    replicas: Annotated[tuple[int, int], BeforeValidator(replica_range), AfterValidator(in_order(1))] = (1, 1)
+    replicas: Annotated[tuple[int, int], BeforeValidator(replica_range), AfterValidator(in_order(1))] | None = None
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda)$")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     compile: bool = False
@@ -78,6 +79,11 @@ class EngineConfig(Settings):
     threads: int | None = Field(default=None, ge=1)
     timeout_s: float = Field(default=300.0, gt=0)
     image_size: int | None = Field(default=None, ge=16, le=4096)
+
+    @property
+    def bounds(self) -> tuple[int, int]:
+        """The least and the most replicas, where nothing has been found out."""
+        return self.replicas or (1, 1)
 
     @model_validator(mode="after")
     def _switches_are_of_our_model(self) -> "EngineConfig":

@@ -76,15 +76,18 @@ class Drawing:
         rows: settings and progress of each image.
         codes: (R, N) int64; of no meaning where unknown.
         unknown: (R, N) bool.
-        prompts: keys and values of the rows' prompts.
-        null: the same of the empty prompt, one row.
+        prompts: keys and values of the rows' prompts, and of the empty prompt after them.
     """
 
     rows: list[Row]
     codes: Tensor
     unknown: Tensor
     prompts: Prefix
-    null: Prefix
+
+    @property
+    def null(self) -> Prefix:
+        """Keys and values of the empty prompt, one row."""
+        return self.prompts.take([len(self.rows)])
 
     @property
     def done(self) -> list[bool]:
@@ -95,7 +98,7 @@ class Drawing:
         """Some of the rows, which go on where they are."""
         index = sent(torch.tensor(rows, dtype=torch.int64), self.codes.device)
         picked = [self.rows[row] for row in rows]
-        return Drawing(picked, self.codes[index], self.unknown[index], self.prompts.take(rows), self.null)
+        return Drawing(picked, self.codes[index], self.unknown[index], self.prompts.take([*rows, len(self.rows)]))
 
     def join(self, other: "Drawing") -> "Drawing":
         """The rows of both, whatever step they are at."""
@@ -103,8 +106,7 @@ class Drawing:
             self.rows + other.rows,
             torch.cat([self.codes, other.codes]),
             torch.cat([self.unknown, other.unknown]),
-            self.prompts.join(other.prompts),
-            self.null,
+            self.prompts.take(range(len(self.rows))).join(other.prompts),
         )
 
 
@@ -164,8 +166,9 @@ def begin(
         rows,
         torch.stack(codes),
         sent(torch.stack(unknown), model.device),
-        read_prompts(model, [prompt_ids(config, request.text_ids) for request in requests]),
-        null or read_prompts(model, [prompt_ids(config, [])]),
+        read_prompts(model, [prompt_ids(config, request.text_ids) for request in requests]).join(
+            null or read_prompts(model, [prompt_ids(config, [])])
+        ),
     )
 
 
@@ -227,7 +230,7 @@ def step(model: UniFaceForConditionalGeneration, drawing: Drawing, compute: Adva
         compute: `advance`, or that compiled.
     """
     dials = _dials(drawing, model.config.magvit_config.latent_bits)
-    prompts = drawing.prompts.join(drawing.null)
+    prompts = drawing.prompts
     drawing.codes, drawing.unknown = compute(
         model, drawing.codes, drawing.unknown, prompts, prompts.visible(), _places(drawing), dials
     )

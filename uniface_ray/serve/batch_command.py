@@ -53,6 +53,7 @@ def command_line(
         *_typed("storage", config.storage, SECRETS),
         *_typed("decode", config.decode),
         *_typed("engine", config.engine, ("replicas", "kind")),
+        "engine.replicas=1",  # as many as pay would take the server's cores
         # A job finds the cluster that runs it; beside a server, a run has a Ray of its own.
         f"cluster.address={'auto' if config.files.jobs else 'local'}",
         "report.images=false",

@@ -121,7 +121,7 @@ def _serve(config: ServeConfig, entries: Sequence[Entry], cluster: Cluster) -> N
         "request_timeout_s": config.serve.timeout_s + config.serve.drain_s,
     }
     print(f"loading {', '.join(entry.model.path for entry in entries)} on {device}", flush=True)
-    cpus = config.engine.replicas[0] * config.engine.num_cpus * len(entries)
+    cpus = config.engine.bounds[0] * config.engine.num_cpus * len(entries)
     if cpus > cluster.cpus or (device == "cuda" and not cluster.gpus):
         more = f"{cpus:g} CPUs" if cpus > cluster.cpus else "a GPU"
         print(f"the server waits until the cluster has grown {more} (Ctrl-C ends it)", flush=True)
@@ -247,11 +247,11 @@ def _local_cpus(config: ServeConfig, models: int) -> int:
     Raises:
         UserError: `cluster.num_cpus` leaves no room for the replicas.
     """
-    least, most = (round(count * config.engine.num_cpus * models + 0.5) for count in config.engine.replicas)
+    least, most = (round(count * config.engine.num_cpus * models + 0.5) for count in config.engine.bounds)
     given = config.cluster.num_cpus
     if given is not None and given < least:
         raise UserError(
-            f"cluster.num_cpus is {given}, but {models} models with {config.engine.replicas[0]} replicas of "
+            f"cluster.num_cpus is {given}, but {models} models with {config.engine.bounds[0]} replicas of "
             f"engine.num_cpus={config.engine.num_cpus:g} need {least}: raise it, or lower the others"
         )
     return given or max(_LEAST_CPUS, os.cpu_count() or 1, most)

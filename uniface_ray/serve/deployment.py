@@ -138,7 +138,7 @@ def build_application(config: ServeConfig, entries: "Sequence[Entry]", device: s
 def _replicas(config: ServeConfig, model: ModelConfig, device: str) -> Any:
     engine, settings = config.engine, config.serve
     slots, room = engine.batch_size + settings.image_batch, 2 * settings.max_waiting
-    least, most = engine.replicas
+    least, most = engine.bounds
     gpus = engine.num_gpus if engine.num_gpus is not None else float(device != "cpu")
     scaling = AutoscalingConfig(
         min_replicas=least,
@@ -176,7 +176,7 @@ def _environment() -> dict[str, Any]:
 
 def room_of(config: ServeConfig) -> tuple[int, int]:
     """Answers and drawings that all replicas of a model, as many as there may be, take before they refuse the next."""
-    most, waiting = config.engine.replicas[1], config.serve.max_waiting
+    most, waiting = config.engine.bounds[1], config.serve.max_waiting
     slots = config.engine.batch_size
     return most * (slots + waiting), most * (min(config.serve.image_batch, slots) + waiting)
 
@@ -186,7 +186,7 @@ def replica_threads(config: ServeConfig, models: int, local: bool) -> int:
     if config.engine.threads is not None:
         return config.engine.threads
     if local:
-        return max(1, (os.cpu_count() or 1) // (config.engine.replicas[1] * models))
+        return max(1, (os.cpu_count() or 1) // (config.engine.bounds[1] * models))
     return max(1, int(config.engine.num_cpus))
 
 
