@@ -2,9 +2,9 @@
 
     python -m benchmarks.caption [--rows 2000] [--pairs 3] [--many 20000]
 
-Both caption the same faces with the same weights on this machine's CPU, in turn, several times: the process with as many
-threads as there are cores, the job with the replicas it finds to pay, and with one of as many threads. Rates are of the steady
-state: from the first commit to the last. Results go to benchmarks/results/, with the date, machine and versions.
+Both caption the same faces with the same weights on this machine's CPU, in turn, several times: the process with as
+many threads as there are cores, the job with the replicas it finds to pay, and with one of as many threads. Rates are
+of the steady state: from the first commit to the last. Results go to benchmarks/results/, with the date.
 """
 
 import argparse
