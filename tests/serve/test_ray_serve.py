@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,17 @@ class Server:
                     found.append(one)
             except psutil.Error:
                 continue
+        return found
+
+    def exported(self) -> str:
+        """What Prometheus finds at the node's metrics port, which is one of those that listen."""
+        found = ""
+        for one in psutil.Process(self.process.pid).children(recursive=True):
+            with suppress(psutil.Error):
+                for socket in one.net_connections("tcp4"):
+                    if socket.status == psutil.CONN_LISTEN:
+                        with suppress(httpx2.HTTPError):
+                            found += httpx2.get(f"http://127.0.0.1:{socket.laddr.port}/metrics", timeout=2).text
         return found
 
     def end(self, number: int = signal.SIGTERM) -> int:
@@ -160,6 +172,15 @@ def test_streams_edits_and_errors_through_ray(server: Server) -> None:
     with pytest.raises(openai.BadRequestError, match="positions"):
         ask(server.client, max_tokens=10**6)
     assert httpx2.get(f"http://127.0.0.1:{server.port}/readyz").json() == {"status": "ready"}
+
+
+def test_prometheus_finds_the_slots_of_replicas(server: Server) -> None:
+    ask(server.client, QUESTIONS[0])
+    until = time.monotonic() + 90  # workers report every ten seconds
+    while "ray_uniface_model_slots{" not in (found := server.exported()):
+        assert time.monotonic() < until, found
+        time.sleep(2)
+    assert "ray_uniface_http_requests_total" in found
 
 
 def test_a_killed_replica_costs_no_answer(server: Server, weights: Path) -> None:

@@ -5,6 +5,7 @@
 
 import os
 import threading
+import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +41,7 @@ _TRIES = 3
 # Of requests for a replica's slots: more replicas when the mean is above it.
 _FULL = 0.8
 _TOLD_S = 1.0
+_LOAD_S = 2.0  # between two looks at the slots in use
 # glibc, which reads it at the start of a process only, else gives the engine's thread arenas of its own and returns
 # their memory to the system after each step, to ask for the same pages again.
 _ALLOCATOR = {"MALLOC_ARENA_MAX": "1"}
@@ -59,6 +61,7 @@ class ModelReplica:
             )
 
         self._replica = Replica(config, model, make)
+        threading.Thread(target=self._tell_load, name="load", daemon=True).start()
 
     async def answer(self, request: Request) -> News:
         """The outcome."""
@@ -87,6 +90,14 @@ class ModelReplica:
     def check_health(self) -> None:
         """Serve replaces the replica when this raises."""
         self._replica.check()
+
+    def _tell_load(self) -> None:
+        """To Prometheus, as Ray exports it: the sum over replicas is the model's."""
+        while True:
+            for kind, number in self._replica.loop.load.items():
+                tags = {"model": self._replica.model.name, "kind": kind}
+                ray_numbers().set("uniface_model_slots", number, tags)
+            time.sleep(_LOAD_S)
 
 
 @serve.ingress()

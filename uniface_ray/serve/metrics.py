@@ -49,7 +49,7 @@ NUMBERS = (
     Number(
         "uniface_model_slots",
         "gauge",
-        "of a model in this process: slots in use, and requests waiting",
+        "of a model in one process: slots in use, and requests waiting",
         ("model", "kind"),
     ),
 )
