@@ -20,9 +20,10 @@ from uniface_ray.batch.decoding import decode_chunk
 from uniface_ray.batch.job import Job
 from uniface_ray.batch.layout import OK, REJECTED, part_name
 from uniface_ray.batch.needs import local_cpus
-from uniface_ray.batch.pipeline import _chunks, _quiet, _table, replica_threads
+from uniface_ray.batch.pipeline import _chunks, _quiet, _table
 from uniface_ray.batch.plan import Plan, PlanIndex
 from uniface_ray.batch.preflight import check
+from uniface_ray.batch.replicas import replica_threads
 from uniface_ray.batch.stages import read_chunk
 from uniface_ray.batch.work import Replica
 from uniface_ray.cluster import connect
@@ -83,7 +84,7 @@ def run(command: str, words: list[str]) -> None:
         .map_batches(_decode, fn_kwargs={"job": job}, num_cpus=config.decode.num_cpus, **shared)
         .map_batches(
             _Replica,
-            fn_constructor_kwargs={"job": job, "threads": replica_threads(job, cluster.local)},
+            fn_constructor_kwargs={"job": job, "threads": replica_threads(job.config, cluster.local)},
             compute=ray.data.ActorPoolStrategy(min_size=low, max_size=high, max_tasks_in_flight_per_actor=2),
             num_cpus=config.engine.num_cpus,
             **shared,

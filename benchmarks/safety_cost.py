@@ -38,7 +38,7 @@ def main() -> None:
         faces = make_faces(work / "faces", given.faces)
         prompts = write_prompts(work / "prompts", given.prompts)
         loads = {
-            "captions": ["caption", f"source.path={faces}", "run.chunk_rows=64"],
+            "captions": ["caption", f"source.path={faces}", "run.chunk_rows=64", "engine.replicas=1"],
             "null images": ["caption", f"source.path={faces}", "run.chunk_rows=32", "engine.kind=null"],
             "null prompts": ["generate", f"source.path={prompts}", "run.chunk_rows=5000", "engine.kind=null"],
         }

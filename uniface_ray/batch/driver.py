@@ -12,7 +12,7 @@ from uniface_ray.batch.plan import Plan
 from uniface_ray.batch.planned import planned, remarks
 from uniface_ray.batch.preflight import Checked, check
 from uniface_ray.batch.replaying import begin, end
-from uniface_ray.batch.replicas import with_replicas
+from uniface_ray.batch.replicas import replica_threads, with_replicas
 from uniface_ray.batch.reporting import close_run
 from uniface_ray.batch.stages import sink_failed
 from uniface_ray.batch.strays import sweep
@@ -237,12 +237,13 @@ def _work(
     asked: Asked,
     cluster: Cluster | None,
 ) -> None:
-    chunk_rows = max(1, plan.rows // plan.chunks)
-    job = replace(job, chunk_rows=chunk_rows)
+    rows = course.tally.pending_again if job.replay else course.tally.pending
+    job = with_replicas(replace(job, chunk_rows=max(1, plan.rows // plan.chunks)), rows or 0, len(pending))
     if cluster is None:
-        job = with_replicas(job, chunk_rows * len(pending))
         view.note("starting Ray")
         cluster = _connect(job.config, view)
+        if (count := job.config.engine.bounds[1]) > 1:
+            view.note(f"{count} replicas of the model, of {replica_threads(job.config, cluster.local)} threads each")
     # Only now: importing ray takes seconds, which a mistake in the settings should not cost.
     from uniface_ray.batch.nodes import check_nodes
     from uniface_ray.batch.pipeline import Pipeline

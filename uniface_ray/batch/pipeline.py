@@ -5,7 +5,6 @@ fractions of a CPU, which also keeps Ray from fusing them: reads wait for the ne
 """
 
 import logging
-import os
 import threading
 import time
 import warnings
@@ -27,6 +26,7 @@ from uniface_ray.batch.job import Job
 from uniface_ray.batch.monitor import BEAT_S, Monitor
 from uniface_ray.batch.plan import PlanIndex
 from uniface_ray.batch.ray_metrics import ray_metrics
+from uniface_ray.batch.replicas import replica_threads
 from uniface_ray.batch.stages import commit_chunk, read_chunk
 from uniface_ray.cluster import Cluster
 from uniface_ray.core.errors import StoppedError, UniFaceError
@@ -151,7 +151,7 @@ class Pipeline:
         shared: dict[str, Any] = {"batch_size": 1, "batch_format": "pyarrow"}
         retries = {"max_retries": _MAX_RETRIES}
         counted = {"job": job, "monitor": self.monitor, "plan": self.plan}
-        threads = replica_threads(job, self.cluster.local)
+        threads = replica_threads(job.config, self.cluster.local)
         dataset = ray.data.range(len(pending), override_num_blocks=len(pending)).map_batches(
             _read,
             fn_kwargs={**counted, "pending": np.asarray(pending)},
@@ -227,14 +227,6 @@ def _quiet() -> None:
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     # map_batches has no named parameter yet for what bounds retries, and warns of passing it on.
     warnings.filterwarnings("ignore", message=".*ray_remote_args.*", category=RayDeprecationWarning)
-
-
-def replica_threads(job: Job, local: bool) -> int | None:
-    """Torch threads of one replica: as configured; on this machine alone its cores shared; else its share of a node."""
-    engine = job.config.engine
-    if engine.threads is not None:
-        return engine.threads
-    return max(1, (os.cpu_count() or 1) // engine.bounds[1]) if local else max(1, int(engine.num_cpus))
 
 
 def _chunks(batch: pa.Table) -> Iterator[tuple[int, pa.Buffer]]:

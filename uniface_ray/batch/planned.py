@@ -3,6 +3,7 @@
 from uniface_ray.batch.job import Job
 from uniface_ray.batch.manifest import Manifest
 from uniface_ray.batch.plan import Plan
+from uniface_ray.batch.replicas import most_replicas
 from uniface_ray.batch.spreading import rows_of_a_chunk
 from uniface_ray.batch.tally import Tally, read_markers
 from uniface_ray.core.errors import UserError
@@ -27,7 +28,7 @@ def planned(job: Job, manifest: Manifest, tally: Tally, view: View) -> Plan:
     chunk_rows, limit = _most_rows(job), config.run.limit
     if not plan.rows:
         engine = config.engine
-        chunk_rows = rows_of_a_chunk(job.source, chunk_rows, engine.bounds[1], engine.batch_size, limit)
+        chunk_rows = rows_of_a_chunk(job.source, chunk_rows, most_replicas(job), engine.batch_size, limit)
     listing = plan.extend(job.source, chunk_rows, limit)
     if not plan.rows and not config.source.shard:
         raise UserError(f"source.path is {config.source.path!r}, whose files have no rows: give one that has")

@@ -4,6 +4,7 @@ The rows are decoded as in the run, in a child process, and faces found where th
 """
 
 import resource
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +16,9 @@ from uniface_ray.batch.chunking import limited, slices_of
 from uniface_ray.batch.isolation import decode_alone
 from uniface_ray.batch.job import Job
 from uniface_ray.batch.preflight import Checked
+from uniface_ray.batch.replicas import replica_threads, with_replicas
 from uniface_ray.batch.stages import complete
+from uniface_ray.cluster import joins_cluster
 from uniface_ray.core.config import JobConfig
 from uniface_ray.core.costs import Costs
 from uniface_ray.core.errors import UserError
@@ -61,6 +64,7 @@ class Trial:
         decode_s: seconds to decode one row.
         sizes: in order of batch sizes.
         chunk_rows: proposed.
+        replicas: that a long run has here, at most.
     """
 
     tried: int
@@ -69,6 +73,7 @@ class Trial:
     decode_s: float
     sizes: list[Measured]
     chunk_rows: int
+    replicas: int = 1
     faces: int | None = None
 
     @property
@@ -97,7 +102,8 @@ class Trial:
         hours = 1e6 / best.rows_per_s / 3600
         cost = Costs(hours, 0.0, 1_000_000, None if price_per_replica_hour is None else hours * price_per_replica_hour)
         price = "" if cost.price is None else f", price {cost.price:,.2f}"
-        rows.append(("estimate", f"a million rows take one replica {clock(hours * 3600)}{price}"))
+        more = f"; a long run has {self.replicas}, side by side" if self.replicas > 1 else ""
+        rows.append(("estimate", f"a million rows take one replica {clock(hours * 3600)}{price}{more}"))
         rows.append(("propose", f"engine.batch_size={best.batch_size} run.chunk_rows={self.chunk_rows}"))
         return rows
 
@@ -117,6 +123,7 @@ def try_out(config: JobConfig, checked: Checked, device: str, dtype: str, rows: 
     read_s = (time.perf_counter() - began_s) / max(1, len(found))
     sink = Fenced(checked.sink.uri, config.storage, 0)  # nothing is written to it
     job = Job(config, source, checked.kept, checked.model.image_size, device, dtype, sink)
+    long = with_replicas(job, sys.maxsize, sys.maxsize).config
     complete(job, found)
     decoded = decode_alone(job, found)
     decode_s = decoded.seconds["decode"] / max(1, len(found))
@@ -125,20 +132,23 @@ def try_out(config: JobConfig, checked: Checked, device: str, dtype: str, rows: 
     if not good:
         why = f": {rejects[0].message}" if rejects else ": no face was found in them" if config.faces.enabled else ""
         raise UserError(f"none of the first {len(found)} rows of {config.source.path!r} can be read{why}")
-    sizes = list(_measured(config, build_task(config), good, device, dtype))
+    threads = replica_threads(long, not joins_cluster(config.cluster))
+    sizes = list(_measured(config, build_task(config), good, device, dtype, threads))
     faces = len(good) if config.faces.enabled else None
-    trial = Trial(len(found), len(rejects), read_s, decode_s, sizes, 0, faces)
+    trial = Trial(len(found), len(rejects), read_s, decode_s, sizes, 0, long.engine.bounds[1], faces)
     batch = trial.best.batch_size
     chunk = max(1, round(trial.best.rows_per_s * _CHUNK_S / batch)) * batch
     return replace(trial, chunk_rows=min(chunk, max(batch, 4096)))
 
 
-def _measured(config: JobConfig, task: Task, rows: Sequence[Row], device: str, dtype: str) -> Iterator[Measured]:
+def _measured(
+    config: JobConfig, task: Task, rows: Sequence[Row], device: str, dtype: str, threads: int | None
+) -> Iterator[Measured]:
     """Batch sizes 1, 2, 4, ... until one is slow, brings little, or the next might not fit."""
     size, before, slower = 1, 0.0, 0
     while size <= max(config.engine.batch_size, 256):
         with_size = config.model_copy(update={"engine": config.engine.model_copy(update={"batch_size": size})})
-        engine = build_engine(with_size, device, dtype, config.engine.threads)
+        engine = build_engine(with_size, device, dtype, threads)
         answer_rows(task, engine, rows[:1], config.run.seed)  # kernels and caches are made at first use
         asked = _cycled(rows, 2 * size)
         began_s = time.perf_counter()

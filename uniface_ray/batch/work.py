@@ -22,12 +22,16 @@ from uniface_ray.tasks.registry import build_task
 
 def replica(job: Job, threads: int | None) -> Handler:
     """For `core.child`: the model, asked about chunks."""
-    engine = aside(lambda: build_engine(job.config, job.device, job.dtype, threads))  # a thread of its own will step it
+    return Replica(job, aside(lambda: _engine(job, threads))).answer  # a thread of its own will step it
+
+
+def _engine(job: Job, threads: int | None) -> Engine:
+    engine = build_engine(job.config, job.device, job.dtype, threads)
     if isinstance(job.config.task, MeasureConfig):
         from uniface_ray.evaluate.eyes import with_eyes  # transformers' vision models, which no other task needs
 
         engine = with_eyes(engine, job.config.task, job.config.storage, job.device)
-    return Replica(job, engine).answer
+    return engine
 
 
 class _Caller:

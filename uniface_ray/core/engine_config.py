@@ -52,7 +52,7 @@ class EngineConfig(Settings):
             OpenAI's chat API; `null` answers nothing at once, to measure and test all that is around a model.
         batch_size: rows that go through the model together.
         replicas: a number, or [min, max] to autoscale between; null is what a job finds to pay on this machine (see
-            `batch.replicas`), and 1 on a cluster that is joined, and online.
+            `batch.replicas`) with `kind=uniface`, and else 1, as on a cluster that is joined, and online.
         device: `auto` takes GPUs where there are some; `cpu`, `cuda` (which one, Ray decides).
         dtype: `auto` is float32 on a CPU and bfloat16 on a GPU.
         compile: torch.compile the steps of `kind=uniface`: minutes at the start of a replica, for faster steps.

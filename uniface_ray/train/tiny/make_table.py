@@ -40,8 +40,6 @@ parallel.dtype=bfloat16 optimizer.beta2=0.98 optimizer.ema=0.985 optimizer.floor
 _VIEWS = 48
 # Of every such number of views: as they are, to be drawn too; slightly changed; and wild.
 _PLAIN, _MILD = 16, 16
-# Of the wild ones. Caps are to be known for caps, and yet a reader that sees many takes long hair for one.
-_CAPS = 0.15
 # How often each kind of question is worded for one view; training takes one of them at a time.
 _CAPTIONS, _OPEN, _YES_NO, _SHOWS = 4, 4, 3, 2
 _PROMPTS, _LONG_PROMPTS = 5, 3
@@ -58,7 +56,7 @@ def rows(prepared: Prepared, weights: Tensor, count: int, seed: int = 0) -> Iter
         others = torch.multinomial(weights, _VIEWS - _PLAIN, replacement=True, generator=generator)
         drawn = random_views(prepared.faces[plain], size, generator, strength=0.2)
         mild = random_views(prepared.faces[others[:_MILD]], size, generator, strength=0.5)
-        wild, told = wild_views(prepared.faces[others[_MILD:]], size, generator, _CAPS)
+        wild, told = wild_views(prepared.faces[others[_MILD:]], size, generator)
         told = torch.cat([told.new_ones(_PLAIN + _MILD, told.shape[1]), told])
         views = ((torch.cat([drawn, mild, wild]) + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
         for place, index in enumerate([*plain.tolist(), *others.tolist()][: count - start]):
