@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -182,6 +183,23 @@ def test_what_is_not_done_in_time_is_given_back(idle: tuple[str, FastAPI], home:
     assert lines["bad"]["response"]["status_code"] == 400
     assert expired.output_file_id is None
     assert [*BatchFolder.all_open(batch.folder)] == []
+
+
+class SleepingWork(Work):
+    """Its run is cancelled before it can hear of signals."""
+
+    def words(self, home: str, model: str, typed: tuple[str, ...]) -> list[str]:
+        self._batch.cancel()
+        return [sys.executable, "-c", "import time; time.sleep(300)"]
+
+
+def test_a_run_that_is_cancelled_as_it_starts_is_cancelled(idle: tuple[str, FastAPI], home: Path) -> None:
+    ann = client_of(idle[0])
+    number = begin(ann, line("good", chat_body(model="random"))).id
+    SleepingWork(of_ann(home, number), 1, beat_s=0.05).work()
+    done = ann.batches.retrieve(number)
+    assert done.status == "cancelled", done
+    assert lines_of(ann, done.error_file_id)["good"]["error"]["code"] == "batch_cancelled"
 
 
 class PlainWork(Work):

@@ -33,7 +33,8 @@ _LOG = logging.getLogger(__name__)
 BEAT_S = 5.0
 # More than a run takes to finish what is under way when it is asked to end.
 _END_S = 60.0
-_INTERRUPTED = (130, 143)
+# Asked to end, it exits with the first two; before it can hear that, and when it does not, the signal ends it.
+_INTERRUPTED = (130, 143, -signal.SIGTERM, -signal.SIGKILL)
 _LOG_BYTES = 2**20
 
 
