@@ -9,7 +9,6 @@ of the steady state: from the first commit to the last. Results go to benchmarks
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -19,7 +18,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks.faces import make_faces
+from benchmarks.faces import make_faces, repeated
 from benchmarks.memory import Peaks
 from benchmarks.record import about, save
 from uniface_ray.batch.commit import Marker
@@ -40,7 +39,7 @@ def main() -> None:
         if pairs:
             result |= {"pairs": pairs, "ratio": round(statistics.median(pair["ratio"] for pair in pairs), 3)}
             save(result, name)
-        many = _repeated(faces, work / "many", given.many)
+        many = repeated(faces, work / "many", given.many)
         result["peak_memory_mib"] = {
             str(rows): _memory(folder, work) for rows, folder in ((given.rows, faces), (given.many, many))
         }
@@ -81,15 +80,6 @@ def rate_of(markers: Sequence[Marker]) -> float:
     """The same, of markers in order of time."""
     first, last = (datetime.fromisoformat(markers[i].committed_at) for i in (0, -1))
     return sum(marker.input for marker in markers[1:]) / (last - first).total_seconds()
-
-
-def _repeated(faces: Path, folder: Path, count: int) -> Path:
-    """The same files under `count` names."""
-    folder.mkdir()
-    originals = sorted(faces.iterdir())
-    for number in range(count):
-        os.link(originals[number % len(originals)], folder / f"{number:06d}.jpg")
-    return folder
 
 
 def _memory(faces: Path, work: Path) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Faces to measure with: seeded crops, flips and tints of the portraits that ship with the package."""
 
 import io
+import os
 from pathlib import Path
 
 import numpy as np
@@ -32,3 +33,12 @@ def _variation(image: Image.Image, draw: np.random.Generator) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "JPEG", quality=90)
     return buffer.getvalue()
+
+
+def repeated(faces: Path, folder: Path, count: int) -> Path:
+    """The same files under `count` names."""
+    folder.mkdir()
+    originals = sorted(faces.iterdir())
+    for number in range(count):
+        os.link(originals[number % len(originals)], folder / f"{number:06d}.jpg")
+    return folder

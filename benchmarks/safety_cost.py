@@ -1,8 +1,8 @@
 """What it costs to lose nothing: the job against the same pipeline and task code without anything that makes it safe.
 
-    python -m benchmarks.safety_cost [--pairs 3] [--faces 1200] [--prompts 200000]
+    python -m benchmarks.safety_cost [--pairs 3] [--faces 1200] [--images 20000] [--prompts 200000]
 
-Three loads: captions by uniface-tiny; the same images through the null engine, which answers at once, so that decoding
+Three loads: captions by uniface-tiny (one replica, as both have it); more images through the null engine, which answers at once, so that decoding
 is all there is to do; and prompts through the null engine, where nothing is but packing and writing. Each is run with
 (`uniface`) and without (`benchmarks.bare`) in turn. Rates are of the steady state, between the first and the last file
 of the output. Results go to benchmarks/results/.
@@ -20,7 +20,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from benchmarks.faces import make_faces
+from benchmarks.faces import make_faces, repeated
 from benchmarks.record import about, save
 from benchmarks.scale import write_prompts
 
@@ -29,6 +29,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--faces", type=int, default=1200)
+    parser.add_argument("--images", type=int, default=20_000, help="the faces again and again, for the null engine")
     parser.add_argument("--prompts", type=int, default=200_000)
     parser.add_argument("--only", nargs="+", default=["captions", "null images", "null prompts"])
     given = parser.parse_args()
@@ -36,10 +37,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="uniface-cost-") as temporary:
         work = Path(temporary)
         faces = make_faces(work / "faces", given.faces)
+        many = repeated(faces, work / "many", given.images)
         prompts = write_prompts(work / "prompts", given.prompts)
         loads = {
             "captions": ["caption", f"source.path={faces}", "run.chunk_rows=64", "engine.replicas=1"],
-            "null images": ["caption", f"source.path={faces}", "run.chunk_rows=32", "engine.kind=null"],
+            "null images": ["caption", f"source.path={many}", "engine.kind=null"],
             "null prompts": ["generate", f"source.path={prompts}", "run.chunk_rows=5000", "engine.kind=null"],
         }
         for name in given.only:
