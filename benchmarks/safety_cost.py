@@ -2,10 +2,10 @@
 
     python -m benchmarks.safety_cost [--pairs 3] [--faces 1200] [--images 20000] [--prompts 200000]
 
-Three loads: captions by uniface-tiny (one replica, as both have it); more images through the null engine, which answers at once, so that decoding
-is all there is to do; and prompts through the null engine, where nothing is but packing and writing. Each is run with
-(`uniface`) and without (`benchmarks.bare`) in turn. Rates are of the steady state, between the first and the last file
-of the output. Results go to benchmarks/results/.
+Three loads: captions by uniface-tiny, by two replicas; more images through the null engine, which answers at once, so
+that decoding is all there is to do; and prompts through the null engine, where nothing is but packing and writing. Each
+is run with (`uniface`) and without (`benchmarks.bare`) in turn. Rates are of the steady state, between the first and
+the last file of the output. Results go to benchmarks/results/.
 """
 
 import argparse
@@ -40,7 +40,7 @@ def main() -> None:
         many = repeated(faces, work / "many", given.images)
         prompts = write_prompts(work / "prompts", given.prompts)
         loads = {
-            "captions": ["caption", f"source.path={faces}", "run.chunk_rows=64", "engine.replicas=1"],
+            "captions": ["caption", f"source.path={faces}", "run.chunk_rows=64", "engine.replicas=2"],
             "null images": ["caption", f"source.path={many}", "engine.kind=null"],
             "null prompts": ["generate", f"source.path={prompts}", "run.chunk_rows=5000", "engine.kind=null"],
         }
