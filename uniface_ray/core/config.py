@@ -122,13 +122,13 @@ class DecodeConfig(Settings):
     Attributes:
         max_bytes: a larger file is rejected as too_large before it is read.
         max_pixels: an image of more pixels is rejected as too_large before it is decoded.
-        num_cpus: of one decoding task.
+        num_cpus: of one decoding task, which has a process of its own: past the cores, more at a time are no faster.
         timeout_s: seconds that one image may take; one that takes longer is rejected as timeout.
     """
 
     max_bytes: int = Field(default=64 * 2**20, ge=1)
     max_pixels: int = Field(default=64_000_000, ge=1)
-    num_cpus: float = Field(default=0.5, gt=0)
+    num_cpus: float = Field(default=1.0, gt=0)
     timeout_s: float = Field(default=60.0, gt=0)
 
 
