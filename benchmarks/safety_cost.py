@@ -24,6 +24,8 @@ from benchmarks.faces import make_faces, repeated
 from benchmarks.record import about, save
 from benchmarks.scale import write_prompts
 
+LOADS = ["captions", "null images", "null prompts"]
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -31,8 +33,9 @@ def main() -> None:
     parser.add_argument("--faces", type=int, default=1200)
     parser.add_argument("--images", type=int, default=20_000, help="the faces again and again, for the null engine")
     parser.add_argument("--prompts", type=int, default=200_000)
-    parser.add_argument("--only", nargs="+", default=["captions", "null images", "null prompts"])
+    parser.add_argument("--only", nargs="+", default=LOADS)
     given = parser.parse_args()
+    name_of_file = "-".join(["safety-cost", *([] if given.only == LOADS else given.only)]).replace(" ", "-")
     result: dict[str, Any] = {**about("benchmarks.safety_cost"), "loads": {}}
     with tempfile.TemporaryDirectory(prefix="uniface-cost-") as temporary:
         work = Path(temporary)
@@ -49,7 +52,7 @@ def main() -> None:
             ratio = statistics.median(pair["ratio"] for pair in pairs)
             result["loads"][name] = {"command": loads[name], "pairs": pairs, "ratio": round(ratio, 3)}
             print(f"{name}: {ratio:.3f}", flush=True)
-            save(result, "safety-cost")
+            save(result, name_of_file)
     print(json.dumps(result, indent=1))
 
 
