@@ -99,6 +99,7 @@ def prompts(folder: Path, count: int) -> PlainRun:
     return PlainRun(folder / "prompts.jsonl", Folder(str(folder / "out"), StorageConfig()), *words, command="generate")
 
 
+@pytest.mark.slow
 def test_rows_of_text_alone_pass_no_decoder(one_ray: None, tmp_path: Path) -> None:
     run = prompts(tmp_path, 2)
     with Pipeline(run.job, run.plan.index, ALONE) as pipeline:

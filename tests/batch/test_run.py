@@ -168,6 +168,7 @@ def test_lines_of_uris(caption: Caption, tmp_path: Path, portraits: list[bytes])
     assert summary.counts["input"] == 5
 
 
+@pytest.mark.slow
 def test_files_that_disagree_on_a_kept_column_cost_only_their_own_rows(
     caption: Caption, tmp_path: Path, portraits: list[bytes]
 ) -> None:

@@ -35,7 +35,9 @@ def folder(s3: S3Server, storage: StorageConfig) -> Folder:
     return Folder(f"s3://{s3.bucket()}/faces", storage)
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize(
+    "fault", [pytest.param(one, marks=[pytest.mark.slow] if one == "hang" else []) for one in FAULTS]
+)
 def test_what_passes_costs_nothing(folder: Folder, proxy: FaultProxy, fault: str) -> None:
     sink = Fenced(folder.uri, folder.storage, 1)
     proxy.faults = {fault: 0.2 if fault == "hang" else 0.3}
