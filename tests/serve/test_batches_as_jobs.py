@@ -12,9 +12,11 @@ from tests.serve.test_ray_serve import Server
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
-def test_a_cluster_serves_and_runs_batches(folder: Path, tmp_path: Path) -> None:
+def test_a_cluster_serves_and_runs_batches(
+    folder: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     good, wrong = chat_body(model="random", max_tokens=8), chat_body(n=2)
-    with running_head(tmp_path / "ray") as head:
+    with running_head(tmp_path_factory.mktemp("ray")) as head:  # sockets have short names
         joins = [f"cluster.address={head.address}", f"files.path={tmp_path}/files", f"files.jobs={head.jobs}"]
         running = Server(folder, tmp_path / "out.txt", *joins, environment=head.environment)
         try:
