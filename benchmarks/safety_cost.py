@@ -29,11 +29,13 @@ LOADS = ["captions", "null images", "null prompts"]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pairs", type=int, default=3)
-    parser.add_argument("--faces", type=int, default=1200)
+    parser.add_argument("--pairs", type=int, default=3, help="of runs of each load, whose median ratio counts")
+    parser.add_argument("--faces", type=int, default=1200, help="to caption")
     parser.add_argument("--images", type=int, default=20_000, help="the faces again and again, for the null engine")
     parser.add_argument("--prompts", type=int, default=200_000)
-    parser.add_argument("--only", nargs="+", default=LOADS)
+    parser.add_argument(
+        "--only", nargs="+", choices=LOADS, default=LOADS, help="some of the loads, into a result file of their own"
+    )
     given = parser.parse_args()
     name_of_file = "-".join(["safety-cost", *([] if given.only == LOADS else given.only)]).replace(" ", "-")
     result: dict[str, Any] = {**about("benchmarks.safety_cost"), "loads": {}}
