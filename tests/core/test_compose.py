@@ -96,6 +96,12 @@ def test_other_values_are_read_by_their_type() -> None:
     assert config.run.limit == 10
 
 
+def test_values_of_one_call_do_not_stay_for_the_next() -> None:
+    before = composed()
+    assert composed("run.seed=7", "model=uniface-tiny", "engine.replicas=[1,4]") != before
+    assert composed() == before
+
+
 def test_null_unsets_what_may_be_null() -> None:
     config = composed("storage.region=eu", "run.limit=5", "storage.region=null", "run.limit=null")
     assert config.storage.region is None

@@ -9,7 +9,9 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from difflib import get_close_matches
+from functools import cache
 from types import NoneType
 from typing import Any, TypeVar, get_args, get_origin, overload
 
@@ -137,13 +139,7 @@ def _field(name: str, schema: type[Settings], groups: Mapping[str, Group]) -> Fi
 
 def _merged(command: str, picks: list[str], values: dict[str, Any]) -> dict[str, Any]:
     """The picked files with the values over them; what the files leave open and nobody gave is absent."""
-    with initialize_config_dir(str(conf_folder()), version_base=None):
-        config = hydra_compose(command, picks)
-    open_settings = OmegaConf.missing_keys(config)
-    merged: Any = OmegaConf.to_container(config, resolve=True)
-    for name in open_settings:
-        group, setting = name.split(".")
-        del merged[group][setting]
+    merged: dict[str, Any] = deepcopy(_of_files(command, tuple(picks)))
     for name, value in values.items():
         group, setting = name.split(".")
         merged[group][setting] = value
@@ -152,6 +148,18 @@ def _merged(command: str, picks: list[str], values: dict[str, Any]) -> dict[str,
             if group.get(name):
                 group[name] = absolute(group[name])
     return merged
+
+
+@cache
+def _of_files(command: str, picks: tuple[str, ...]) -> dict[str, Any]:
+    """What the picked files say, which Hydra takes a sixth of a second to find; what they leave open is absent."""
+    with initialize_config_dir(str(conf_folder()), version_base=None):
+        config = hydra_compose(command, [*picks])
+    said: Any = OmegaConf.to_container(config, resolve=True)
+    for name in OmegaConf.missing_keys(config):
+        group, setting = name.split(".")
+        del said[group][setting]
+    return said
 
 
 def absolute(path: str) -> str:
