@@ -12,6 +12,10 @@ from tests.s3_server import BINARY, S3Server
 from uniface_ray.core.config import StorageConfig
 from uniface_ray.core.storage import Folder
 
+# Models this small gain nothing from more threads, which wait awake for each other, and lose much where other work runs
+# beside them. Before torch is imported, and for the processes that tests start.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 
 @pytest.fixture(autouse=True)
 def _no_aws_settings(monkeypatch: pytest.MonkeyPatch) -> None:

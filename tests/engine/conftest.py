@@ -11,8 +11,6 @@ from tests.model.toys import toy_model
 from tests.tiny import save, save_random_model
 from uniface_ray.model import UniFaceForConditionalGeneration
 
-torch.set_num_threads(1)  # models this small gain nothing from more, and lose much where other work runs beside them
-
 
 @pytest.fixture(scope="session")
 def dense(tmp_path_factory: pytest.TempPathFactory) -> Path:

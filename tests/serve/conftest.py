@@ -22,8 +22,6 @@ from uniface_ray.serve.app import build_app
 from uniface_ray.serve.catalogue import build_loop
 from uniface_ray.serve.loop import EngineLoop
 
-torch.set_num_threads(1)
-
 Configure = Callable[..., ServeConfig]
 
 

@@ -3,11 +3,8 @@
 from pathlib import Path
 
 import pytest
-import torch
 
 from tests.train.tokens import save_toy, tokenized
-
-torch.set_num_threads(1)  # models this small gain nothing from more
 
 
 @pytest.fixture(scope="session")
