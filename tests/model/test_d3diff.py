@@ -155,4 +155,4 @@ def test_codebook_logits_need_no_vocabulary() -> None:
 )
 def test_unknown_settings_are_named(wrong: dict[str, object], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        D3DiffConfig(**wrong)  # type: ignore[arg-type]
+        D3DiffConfig(**wrong)  # type: ignore[arg-type]  # wrong on purpose

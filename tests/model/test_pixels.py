@@ -16,7 +16,7 @@ def test_the_models_range_and_back() -> None:
 class NoIntegerProducts(TorchDispatchMode):
     """CUDA has no products of integer matrices: a CPU that computes them hides it."""
 
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]  # nor has torch's
         if "mm" in str(func) and not args[0].is_floating_point():
             raise AssertionError(f"{func} of integers")
         return func(*args, **(kwargs or {}))

@@ -66,4 +66,4 @@ def test_the_reference_cools_faster_than_told() -> None:
 )
 def test_settings_that_make_no_sense_are_named(wrong: dict[str, object], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        DrawSettings(**wrong)  # type: ignore[arg-type]
+        DrawSettings(**wrong)  # type: ignore[arg-type]  # wrong on purpose

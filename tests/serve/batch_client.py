@@ -108,5 +108,5 @@ def check(ann: openai.OpenAI, work: Callable[[str], None], several: bool = True)
     images |= lines_of(ann, wait(ann, edited.id, "completed").output_file_id)
     assert images.keys() == prompts.keys() | edits.keys()
     for name, one in images.items():
-        assert one["response"]["body"]["data"] == drawn[name]["data"]  # type: ignore[index]
+        assert one["response"]["body"]["data"] == drawn[name]["data"]  # type: ignore[index]  # parsed JSON
     assert ann.files.retrieve(done.output_file_id or "").purpose == "batch_output"

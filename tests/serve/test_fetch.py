@@ -117,7 +117,7 @@ def fetch(server: Server, url: str, names: Names = HERE, certificate: Path | Non
     tls = ssl.create_default_context(cafile=certificate) if certificate else None
     settings = {"hosts": (), "max_bytes": 10_000, "redirects": 2, "timeout_s": 2.0, "port": server.port}
     fetcher = Fetcher(
-        FetchRules(**{**settings, **rules}),  # type: ignore[arg-type]
+        FetchRules(**{**settings, **rules}),  # type: ignore[arg-type]  # each test knows its rules' types
         names,
         lambda address: address == "127.0.0.1",
         tls,
@@ -135,7 +135,7 @@ def fetch(server: Server, url: str, names: Names = HERE, certificate: Path | Non
 
 def refused(server: Server, url: str, **settings: object) -> ApiError:
     with pytest.raises(ApiError) as error:
-        fetch(server, url, **settings)  # type: ignore[arg-type]
+        fetch(server, url, **settings)  # type: ignore[arg-type]  # as those of `fetch`
     assert error.value.param == "image_url"
     assert error.value.status in (400, 413)
     return error.value
@@ -234,7 +234,7 @@ def test_a_redirect_to_the_same_name_is_looked_up_again(server: Server, certific
 
 def test_only_hosts_of_the_list(server: Server, certificate: Path) -> None:
     rules = {"hosts": (OTHER,), "certificate": certificate}
-    assert fetch(server, f"https://{OTHER}:PORT/ok", **rules) == CONTENT  # type: ignore[arg-type]
+    assert fetch(server, f"https://{OTHER}:PORT/ok", **rules) == CONTENT  # type: ignore[arg-type]  # of two types
     for host in (GOOD, f"x{OTHER}", "example.com", f"{OTHER}.evil.example.com"):
         assert refused(server, f"https://{host}:PORT/ok", **rules).code == "foreign_host"
     redirected = refused(server, f"https://{OTHER}:PORT/to?https://{GOOD}:{server.port}/ok", **rules)

@@ -230,9 +230,8 @@ def step(model: UniFaceForConditionalGeneration, drawing: Drawing, compute: Adva
         compute: `advance`, or that compiled.
     """
     dials = _dials(drawing, model.config.magvit_config.latent_bits)
-    prompts = drawing.prompts
     drawing.codes, drawing.unknown = compute(
-        model, drawing.codes, drawing.unknown, prompts, prompts.visible(), _places(drawing), dials
+        model, drawing.codes, drawing.unknown, drawing.prompts, drawing.prompts.visible(), _places(drawing), dials
     )
     for row in drawing.rows:
         row.step += not row.done
