@@ -19,11 +19,10 @@ from uniface_ray.batch.chunk import unpack_answers
 from uniface_ray.batch.decoding import decode_chunk
 from uniface_ray.batch.job import Job
 from uniface_ray.batch.layout import OK, REJECTED, part_name
-from uniface_ray.batch.needs import local_cpus
+from uniface_ray.batch.needs import local_cpus, replica_threads
 from uniface_ray.batch.pipeline import _chunks, _quiet, _table
 from uniface_ray.batch.plan import Plan, PlanIndex
 from uniface_ray.batch.preflight import check
-from uniface_ray.batch.replicas import replica_threads
 from uniface_ray.batch.stages import read_chunk
 from uniface_ray.batch.work import Replica
 from uniface_ray.cluster import connect

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from uniface_ray.batch.job import Job
+from uniface_ray.batch.needs import replica_threads
 from uniface_ray.batch.preflight import check
-from uniface_ray.batch.replicas import most_replicas, replica_threads, with_replicas
+from uniface_ray.batch.replicas import most_replicas, with_replicas
 from uniface_ray.core.compose import compose
 from uniface_ray.core.fenced import Fenced
 from uniface_ray.core.memory import available_bytes

@@ -7,12 +7,12 @@ from uniface_ray.batch.follow import Course, follow
 from uniface_ray.batch.job import Job
 from uniface_ray.batch.limits import RejectLimit
 from uniface_ray.batch.manifest import Manifest
-from uniface_ray.batch.needs import leave_memory_to_supervisors, local_cpus, needed_cpus
+from uniface_ray.batch.needs import leave_memory_to_supervisors, local_cpus, needed_cpus, replica_threads
 from uniface_ray.batch.plan import Plan
 from uniface_ray.batch.planned import planned, remarks
 from uniface_ray.batch.preflight import Checked, check
 from uniface_ray.batch.replaying import begin, end
-from uniface_ray.batch.replicas import replica_threads, with_replicas
+from uniface_ray.batch.replicas import with_replicas
 from uniface_ray.batch.reporting import close_run
 from uniface_ray.batch.stages import sink_failed
 from uniface_ray.batch.strays import sweep

@@ -1,4 +1,4 @@
-"""What a run needs of Ray: logical CPUs, and to be left alone about memory."""
+"""What a run needs of Ray: logical CPUs, threads of each replica, and to be left alone about memory."""
 
 import os
 from math import ceil
@@ -33,6 +33,14 @@ def local_cpus(config: JobConfig) -> int:
             f"{config.engine.num_cpus:g} and the stages beside them need {needed}: raise it, or lower the others"
         )
     return given
+
+
+def replica_threads(config: JobConfig, local: bool) -> int | None:
+    """Torch threads of one replica: as configured; on this machine alone its cores shared; else its share of a node."""
+    engine = config.engine
+    if engine.threads is not None:
+        return engine.threads
+    return max(1, (os.cpu_count() or 1) // engine.bounds[1]) if local else max(1, int(engine.num_cpus))
 
 
 def leave_memory_to_supervisors() -> None:

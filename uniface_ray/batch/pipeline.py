@@ -2,6 +2,9 @@
 
 A Ray Data row is a chunk (see `chunk`), so every stage asks for one row at a time. The stages ask for different
 fractions of a CPU, which also keeps Ray from fusing them: reads wait for the network while decoding works.
+
+Every process that Ray starts for a run imports this module: what takes seconds to import (torch, transformers) must not
+come with it.
 """
 
 import logging
@@ -24,9 +27,9 @@ from uniface_ray.batch.commit import Marker
 from uniface_ray.batch.isolation import supervised_decoder, supervised_replica
 from uniface_ray.batch.job import Job
 from uniface_ray.batch.monitor import BEAT_S, Monitor
+from uniface_ray.batch.needs import replica_threads
 from uniface_ray.batch.plan import PlanIndex
 from uniface_ray.batch.ray_metrics import ray_metrics
-from uniface_ray.batch.replicas import replica_threads
 from uniface_ray.batch.stages import commit_chunk, read_chunk
 from uniface_ray.cluster import Cluster
 from uniface_ray.core.errors import StoppedError, UniFaceError

@@ -1,4 +1,4 @@
-"""How many replicas a run has, and threads each of them: what pays on this machine where the settings leave it open."""
+"""How many replicas a run has: what pays on this machine where the settings leave it open."""
 
 import os
 from dataclasses import replace
@@ -7,7 +7,6 @@ from math import ceil
 from uniface_ray.batch.job import Job
 from uniface_ray.batch.needs import OTHER_CPUS
 from uniface_ray.cluster import joins_cluster
-from uniface_ray.core.config import JobConfig
 from uniface_ray.core.memory import available_bytes
 from uniface_ray.core.storage import Folder
 from uniface_ray.engine.adapters import split
@@ -50,14 +49,6 @@ def with_replicas(job: Job, rows: int, chunks: int) -> Job:
     return replace(job, config=config)
 
 
-def replica_threads(config: JobConfig, local: bool) -> int | None:
-    """Torch threads of one replica: as configured; on this machine alone its cores shared; else its share of a node."""
-    engine = config.engine
-    if engine.threads is not None:
-        return engine.threads
-    return max(1, _cores() // engine.bounds[1]) if local else max(1, int(engine.num_cpus))
-
-
 def _of_gpus(job: Job) -> int:
     share = job.replica_gpus
     if not share:
@@ -90,4 +81,4 @@ def _weights_bytes(job: Job) -> int:
     return sum(file.size for file in files if file.name.endswith(_WEIGHTS))
 
 
-__all__ = ["most_replicas", "replica_threads", "with_replicas"]
+__all__ = ["most_replicas", "with_replicas"]

@@ -15,8 +15,9 @@ import torch
 from uniface_ray.batch.chunking import limited, slices_of
 from uniface_ray.batch.isolation import decode_alone
 from uniface_ray.batch.job import Job
+from uniface_ray.batch.needs import replica_threads
 from uniface_ray.batch.preflight import Checked
-from uniface_ray.batch.replicas import replica_threads, with_replicas
+from uniface_ray.batch.replicas import with_replicas
 from uniface_ray.batch.stages import complete
 from uniface_ray.cluster import joins_cluster
 from uniface_ray.core.config import JobConfig
