@@ -16,6 +16,12 @@ def job(*words: str) -> JobConfig:
     return compose("caption", list(words))
 
 
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Slow machines are not told of."""
+    monkeypatch.setattr(nodes, "_NOTE_S", 300.0)
+
+
 def silent(text: str) -> None:
     raise AssertionError(f"nothing is to be told, but: {text}")
 
