@@ -15,7 +15,8 @@ from uniface_ray.core.errors import UserError
 from uniface_ray.core.records import Pixels, RejectError, Row, RowRef
 from uniface_ray.data.images import decode_image
 from uniface_ray.data.pixels import fit_square
-from uniface_ray.engine.build import build_engine, check_engine
+from uniface_ray.engine.build import build_engine
+from uniface_ray.engine.check import check_engine
 from uniface_ray.engine.device import local_gpus, resolve_device, resolve_dtype
 from uniface_ray.engine.protocol import Engine
 from uniface_ray.tasks.answer import answer_rows

@@ -1,10 +1,14 @@
-"""What each of Ray's processes of a run imports."""
+"""What each process of a run imports."""
 
 import subprocess
 import sys
 
+import pytest
 
-def test_a_worker_starts_without_torch() -> None:
-    """It takes several seconds, in each process that reads or commits, and once more whenever one is lost."""
-    program = "import sys, uniface_ray.batch.pipeline; print(*{'torch', 'transformers'} & {*sys.modules})"
+
+@pytest.mark.parametrize("modules", ["pipeline, uniface_ray.batch.nodes", "work"])
+def test_only_what_decodes_or_holds_a_model_waits_for_torch(modules: str) -> None:
+    """It takes several seconds, in each process that reads or commits, and once more whenever one is lost; the replicas
+    of a remote server, or of nothing, can do without it too."""
+    program = "import sys, uniface_ray.batch." + modules + "; print(*{'torch', 'transformers'} & {*sys.modules})"
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "\n"

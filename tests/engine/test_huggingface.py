@@ -16,7 +16,8 @@ from tests.llava import save_llava
 from uniface_ray.core.config import JobConfig
 from uniface_ray.core.errors import UniFaceError, UserError
 from uniface_ray.core.records import Reject, RejectKind
-from uniface_ray.engine.build import build_engine, check_engine
+from uniface_ray.engine.build import build_engine
+from uniface_ray.engine.check import check_engine
 from uniface_ray.engine.huggingface import TransformersEngine
 from uniface_ray.engine.protocol import Ask, Draw, Outcome, Text
 

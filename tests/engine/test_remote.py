@@ -18,7 +18,7 @@ from uniface_ray.core.config import JobConfig
 from uniface_ray.core.engine_config import RemoteConfig
 from uniface_ray.core.errors import StoppedError, UserError
 from uniface_ray.core.records import Reject, RejectKind
-from uniface_ray.engine.build import check_engine
+from uniface_ray.engine.check import check_engine
 from uniface_ray.engine.protocol import Ask, Draw, Text
 from uniface_ray.engine.remote import RemoteEngine
 

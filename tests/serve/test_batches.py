@@ -20,7 +20,8 @@ from tests.serve.test_batch_lines import CHAT, chat_body, line
 from uniface_ray.core.compose import compose
 from uniface_ray.core.config import StorageConfig
 from uniface_ray.core.storage import Folder
-from uniface_ray.engine.build import build_engine, check_engine
+from uniface_ray.engine.build import build_engine
+from uniface_ray.engine.check import check_engine
 from uniface_ray.engine.uniface import UniFaceEngine
 from uniface_ray.serve import batches as module
 from uniface_ray.serve.batch_folder import BatchFolder

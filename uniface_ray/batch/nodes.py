@@ -8,10 +8,9 @@ import ray
 from ray.exceptions import RayError, RayTaskError, RuntimeEnvSetupError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from uniface_ray.core.config import JobConfig
+from uniface_ray.core.config import HUB, JobConfig
 from uniface_ray.core.errors import UserError
 from uniface_ray.core.storage import Folder
-from uniface_ray.engine.chat_model import HUB
 
 _MODULE = "uniface_ray.batch.pipeline"
 _PACKAGE = "package://"

@@ -3,15 +3,16 @@
 from collections.abc import Iterable
 from dataclasses import replace
 from itertools import groupby
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from uniface_ray.core.config import FacesConfig
 from uniface_ray.core.records import Pixels, Row, RowRef, child_id_of
-from uniface_ray.data.faces import Face, face_finder
-from uniface_ray.data.squares import portrait
 from uniface_ray.tasks.answer import Answer
+
+if TYPE_CHECKING:
+    from uniface_ray.data.faces import Face
 
 COLUMNS = pa.schema(
     [
@@ -31,6 +32,10 @@ def kept_with_faces(kept: pa.Schema, config: FacesConfig) -> pa.Schema:
 
 def rows_of_faces(row: Row, picture: Pixels, config: FacesConfig, size: int) -> list[Row]:
     """A row for each face of a row's picture (uint8 (H, W, 3)), with pixels of side `size`; none if it has no face."""
+    # With torch, which only the decoders need: everybody imports this module.
+    from uniface_ray.data.faces import face_finder
+    from uniface_ray.data.squares import portrait
+
     return [
         Row(
             RowRef(child_id_of(row.ref.row_id, index), row.ref.uri),
@@ -60,7 +65,7 @@ def answers_of_photos(answers: Iterable[Answer]) -> list[Answer]:
     return found
 
 
-def _columns(index: int, face: Face) -> dict[str, Any]:
+def _columns(index: int, face: "Face") -> dict[str, Any]:
     return {
         "face_index": index,
         "face_box": list(face.box),

@@ -10,7 +10,7 @@ from uniface_ray.core.errors import UserError
 from uniface_ray.core.storage import Folder
 from uniface_ray.data.slices import Source
 from uniface_ray.data.sources import open_source
-from uniface_ray.engine.build import check_engine
+from uniface_ray.engine.check import check_engine
 from uniface_ray.engine.weights import CheckedModel
 from uniface_ray.tasks.base import Task
 from uniface_ray.tasks.registry import build_task

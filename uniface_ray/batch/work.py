@@ -1,6 +1,6 @@
 """The stage of the model, which runs in a child process.
 
-Ray's workers import none of this (torch and transformers take them seconds and memory): see `isolation`.
+Ray's workers import none of the model's libraries, which take seconds and memory: see `isolation`.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ def replica(job: Job, threads: int | None) -> Handler:
 
 
 def _engine(job: Job, threads: int | None) -> Engine:
-    engine = build_engine(job.config, job.device, job.dtype, threads)
+    engine = build_engine(job.config, job.device, job.dtype, threads, job.image_size)
     if isinstance(job.config.task, MeasureConfig):
         from uniface_ray.evaluate.eyes import with_eyes  # transformers' vision models, which no other task needs
 

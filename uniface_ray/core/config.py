@@ -9,6 +9,9 @@ from uniface_ray.core.engine_config import EngineConfig, RemoteConfig
 from uniface_ray.core.settings import Settings
 from uniface_ray.core.task_config import TaskConfig
 
+# Before the name of what is on the Hugging Face hub.
+HUB = "hf://"
+
 SourceFormat = Literal["auto", "images", "parquet", "webdataset", "jsonl", "csv", "huggingface"]
 
 

@@ -1,84 +1,52 @@
-"""From settings to an engine."""
+"""From settings to an engine.
 
-import hashlib
+Its process imports what the kind of engine needs, and no more: models' libraries take seconds and memory, which the
+replicas of a remote server, of which there may be many, do not have to spend.
+"""
 
-from uniface_ray.core.config import JobConfig
-from uniface_ray.core.engine_config import RemoteConfig
-from uniface_ray.core.errors import UserError
-from uniface_ray.core.task_config import VqaConfig
-from uniface_ray.engine.adapters import check_adapter, split
-from uniface_ray.engine.chat_model import HUB, check_chat_model
-from uniface_ray.engine.compiling import Kinds
-from uniface_ray.engine.guided import check_form, grammar_of
-from uniface_ray.engine.huggingface import TransformersEngine
+from uniface_ray.core.config import HUB, JobConfig
 from uniface_ray.engine.null import NullEngine
-from uniface_ray.engine.protocol import Ask, Draw, Engine, Score
+from uniface_ray.engine.protocol import Ask, Draw, Engine, Request, Score
 from uniface_ray.engine.remote import RemoteEngine
-from uniface_ray.engine.uniface import UniFaceEngine
-from uniface_ray.engine.weights import CheckedModel, check_model, model_folder
-from uniface_ray.model.configuration import UniFaceConfig
 
 # What tasks ask of the transformer.
-_ASKED: dict[str, Kinds] = {"caption": [Ask], "vqa": [Ask], "generate": [Draw], "edit": [Draw], "score": [Score]}
+_ASKED: dict[str, list[type[Request]]] = {
+    "caption": [Ask],
+    "vqa": [Ask],
+    "generate": [Draw],
+    "edit": [Draw],
+    "score": [Score],
+}
 
 
-def check_engine(config: JobConfig) -> CheckedModel:
-    """What the engine will run, looked at before anybody waits for it.
+def build_engine(
+    config: JobConfig, device: str, dtype: str, threads: int | None = None, image_size: int | None = None
+) -> Engine:
+    """One replica's engine, with its weights on `device`.
 
-    Raises:
-        UserError: a model that is not there or not whole; a server that is not named or cannot be used; a form of
-            answers that cannot be kept to.
+    Args:
+        config: of the run.
+        device: torch device.
+        dtype: of the model.
+        threads: of torch; None for its own choice.
+        image_size: of what the model takes, where it is known, which spares the null engine a look.
     """
-    if isinstance(config.task, VqaConfig):
-        _check_form(config.task, config.engine.kind)
     kind = config.engine.kind
-    if kind in ("openai", "transformers") and config.task.name not in ("caption", "vqa"):
-        raise UserError(f"engine.kind is {kind}, which answers questions, but cannot {config.task.name}: use uniface")
-    if config.model.adapter is not None and kind in ("openai", "transformers"):
-        raise UserError(f"engine.kind is {kind}, but model.adapter is for models of kind uniface: leave it out")
     if kind == "openai":
-        return _check_remote(config.remote)
-    if kind == "transformers":
-        return check_chat_model(config.model, config.storage, config.engine.image_size)
-    base, adapter = split(config.model)
-    return check_adapter(adapter, base, config.storage) if adapter else check_model(base, config.storage)
-
-
-def _check_remote(remote: RemoteConfig) -> CheckedModel:
-    missing = [f"remote.{name}" for name in ("url", "model") if not getattr(remote, name)]
-    if missing:
-        raise UserError(
-            f"engine.kind is openai, but {' and '.join(missing)} is not set: give the server's address, such as "
-            "http://localhost:9000/v1, and the name of a model there"
-        )
-    RemoteEngine(remote, remote.image_size)
-    fingerprint = hashlib.sha256(repr((remote.url, remote.model, remote.image_size)).encode()).hexdigest()
-    return CheckedModel(remote.image_size, fingerprint)
-
-
-def _check_form(task: VqaConfig, kind: str) -> None:
-    try:
-        # A server keeps to the form by means of its own.
-        check_form(task.choices, task.json_schema) if kind != "openai" else grammar_of(task.choices, task.json_schema)
-    except UserError as error:
-        raise UserError(f"task.{error}") from error
-
-
-def build_engine(config: JobConfig, device: str, dtype: str, threads: int | None = None) -> Engine:
-    """One replica's engine, with its weights on `device`."""
-    if config.engine.kind == "openai":
         return RemoteEngine(config.remote, config.remote.image_size)
-    if config.engine.kind == "transformers":
-        size = check_chat_model(config.model, config.storage, config.engine.image_size).image_size
-        source = config.model.path.removeprefix(HUB)
-        path = source if source != config.model.path else model_folder(config.model, config.storage)
-        return TransformersEngine(path, size, device, dtype, config.engine.batch_size, threads)
-    folder = model_folder(config.model, config.storage)
-    if config.engine.kind == "null":
-        return NullEngine(UniFaceConfig.from_pretrained(folder).magvit_config.image_size)
-    _, adapter = split(config.model)
+    if kind == "null" and image_size is not None:
+        return NullEngine(image_size)
+    if kind == "transformers":
+        return _chat_engine(config, device, dtype, threads)
+    from uniface_ray.engine.adapters import split
+    from uniface_ray.engine.uniface import UniFaceEngine
+    from uniface_ray.engine.weights import check_model, model_folder
+
+    base, adapter = split(config.model)
+    if kind == "null":
+        return NullEngine(check_model(base, config.storage).image_size)
     return UniFaceEngine(
-        folder,
+        model_folder(config.model, config.storage),
         device,
         dtype,
         config.engine.batch_size,
@@ -87,3 +55,14 @@ def build_engine(config: JobConfig, device: str, dtype: str, threads: int | None
         compiled=_ASKED.get(config.task.name, ()) if config.engine.compile else (),
         recorded=config.engine.cuda_graphs,
     )
+
+
+def _chat_engine(config: JobConfig, device: str, dtype: str, threads: int | None) -> Engine:
+    from uniface_ray.engine.chat_model import check_chat_model
+    from uniface_ray.engine.huggingface import TransformersEngine
+    from uniface_ray.engine.weights import model_folder
+
+    size = check_chat_model(config.model, config.storage, config.engine.image_size).image_size
+    source = config.model.path.removeprefix(HUB)
+    path = source if source != config.model.path else model_folder(config.model, config.storage)
+    return TransformersEngine(path, size, device, dtype, config.engine.batch_size, threads)

@@ -7,12 +7,11 @@ from typing import Any
 from transformers import AutoConfig, AutoProcessor
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES as MODELS
 
-from uniface_ray.core.config import ModelConfig, StorageConfig
+from uniface_ray.core.config import HUB, ModelConfig, StorageConfig
 from uniface_ray.core.errors import UserError
 from uniface_ray.core.storage import Folder
 from uniface_ray.engine.weights import CheckedModel, sample, tensor_shapes
 
-HUB = "hf://"
 # Side of the pictures where neither the settings nor the model's config say one: models of any size take these.
 _IMAGE_SIZE = 448
 _TEMPLATES = ("chat_template.jinja", "chat_template.json")
@@ -112,4 +111,4 @@ def _first_line(error: Exception) -> str:
     return f"{type(error).__name__}: {error}".strip().splitlines()[0][:300]
 
 
-__all__ = ["HUB", "check_chat_model"]
+__all__ = ["check_chat_model"]
