@@ -20,8 +20,8 @@ setup: .venv/ready  ## .venv with uniface and all it needs, at the tested versio
 demo: setup  ## caption the portraits that ship with the package, into out/demo/
 	$(BIN)/uniface caption source=demo sink.path=out/demo
 
-test: setup  ## the tests that take seconds
-	$(BIN)/pytest -m 'not slow'
+test: setup  ## the tests that take seconds, in two processes
+	$(BIN)/pytest -m 'not slow' -n 2 --dist loadfile --no-loadscope-reorder
 
 test-all: setup  ## all tests
 	$(BIN)/pytest

@@ -52,6 +52,7 @@ def manifest_of(sink: Folder) -> dict[str, object]:
     return json.loads(sink.read("manifest.json"))
 
 
+@pytest.mark.parametrize("place", ["s3", pytest.param("disk", marks=pytest.mark.slow)], indirect=True)
 def test_every_file_is_accounted_for(
     caption: Caption, place: Folder, faces: dict[str, bytes], odd: dict[str, tuple[bytes, RejectKind | None]]
 ) -> None:
