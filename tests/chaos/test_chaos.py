@@ -25,6 +25,7 @@ def short_path() -> Iterator[Path]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.mark.timeout(900)  # two drivers, each with a Ray of its own, beside other tests
 def test_a_run_that_loses_a_worker_and_then_its_driver(short_path: Path) -> None:
     events = (Event("kill worker", 1, None, 1.0, 0.5), Event("kill driver", 10, None, 1.0, 0.5))
     schedule = Schedule(0, "prompts.jsonl", False, {}, 10, 1, events)
