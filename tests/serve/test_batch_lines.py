@@ -161,6 +161,7 @@ def test_a_wrong_line_fails_alone(body: dict[str, Any], code: str) -> None:
         ([b'{"custom_id": "\\ud800", "method": "POST"}'], "invalid_custom_id"),
         ([line("a", {}, method="GET")], "invalid_method"),
         ([line("a", {}, url=IMAGES)], "mismatched_endpoint"),
+        ([line("a", [0] * 30_000)], "line_too_large"),
         ([line("a", None)], "invalid_body"),
         ([line("a", chat_body()), line("a", chat_body())], "duplicate_custom_id"),
         ([line(f"{number}", chat_body()) for number in range(11)], "too_many_lines"),

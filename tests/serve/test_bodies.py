@@ -29,6 +29,21 @@ def test_bodies_have_a_size() -> None:
     assert lying.status_code == 400
 
 
+def test_json_has_so_many_values_and_a_form_any_bytes() -> None:
+    door = Door()
+    body, form = b"," * 20_001, {"Content-Type": "Multipart/Form-Data; boundary=x"}
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for _ in range(3):
+            yield body[:7000]
+
+    for content in (body, pieces()):
+        refused = door.ask("POST", "/v1/chat/completions", content=content)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (413, "too_many_values")
+    assert door.ask("POST", "/v1/chat/completions", content=body[1:]).status_code == 200
+    assert door.ask("POST", "/v1/chat/completions", content=body, headers=form).status_code == 200
+
+
 def test_all_bodies_together_have_a_size_that_is_given_back() -> None:
     door = Door(GuardSettings(max_bodies_bytes=1500))
     for _ in range(5):

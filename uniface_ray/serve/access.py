@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from uniface_ray.core.guard_config import GuardSettings
-from uniface_ray.serve.bodies import Body, Budget
+from uniface_ray.serve.bodies import MOST_VALUES, Body, Budget
 from uniface_ray.serve.errors import ApiError, busy
 from uniface_ray.serve.keys import NOBODY, Key
 from uniface_ray.serve.limits import Gate
@@ -124,7 +124,8 @@ class Access:
         path = visit.path
         upload = next((n for start, n in self._body_bytes.items() if path.startswith(start)), None)
         most, budget = (self._settings.max_body_bytes, self._budget) if upload is None else (upload, self._uploads)
-        body = Body(receive, most, self._settings.body_timeout_s, budget)
+        form = headers.get("content-type", "").lstrip().lower().startswith("multipart/")
+        body = Body(receive, most, self._settings.body_timeout_s, budget, None if form else MOST_VALUES)
         answer = _Answer(visit, body, send)
         leave = _nothing
         try:

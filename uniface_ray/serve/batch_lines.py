@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from uniface_ray.core.records import row_id_of
+from uniface_ray.serve.bodies import MOST_VALUES
 from uniface_ray.serve.chat import check_answer_form, picture_of, question_of
 from uniface_ray.serve.chat_schema import ChatRequest
 from uniface_ray.serve.errors import ApiError, invalid
@@ -140,6 +141,8 @@ def read_lines(
 def _envelope(line: bytes, endpoint: Endpoint, most: int) -> tuple[str, dict[str, Any]]:
     if len(line) > most:
         raise ApiError(400, f"has more than {most:,} bytes (guard.max_body_bytes)", code="line_too_large")
+    if line.count(b",") > MOST_VALUES:
+        raise ApiError(400, f"has more than {MOST_VALUES:,} values", code="line_too_large")
     try:
         values = json.loads(line)
     except (ValueError, RecursionError) as error:

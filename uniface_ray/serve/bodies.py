@@ -10,6 +10,9 @@ from uniface_ray.serve.errors import ApiError
 
 # Who sends at least this fast has all the time it takes (as Apache's mod_reqtimeout, MinRate).
 _BYTES_PER_S = 2**16
+MOST_VALUES = 20_000
+"""Commas of a body that is no form. Read, a value of two bytes takes a hundred times as much memory, and one that is
+wrong, with the error that says so, a thousand times."""
 
 
 class Budget:
@@ -56,14 +59,19 @@ class Body:
         most: bytes that it may have.
         timeout_s: seconds until it is there, and one more for each 64 KiB that have come.
         budget: of the process; `close` gives back what this one took.
+        most_values: that JSON may have; None for a form, which has limits of its own.
 
     Attributes:
         owner: name of the key whose it is, None where there are none; to be set before the first byte is received.
     """
 
-    def __init__(self, receive: Receive, most: int, timeout_s: float, budget: Budget) -> None:
+    def __init__(
+        self, receive: Receive, most: int, timeout_s: float, budget: Budget, most_values: int | None = None
+    ) -> None:
         self._receive = receive
         self._most = most
+        self._most_values = most_values
+        self._values = 0
         self._timeout_s = timeout_s
         self._budget = budget
         self._began_s: float | None = None
@@ -115,8 +123,13 @@ class Body:
         self._whole = not message.get("more_body", False)
         if self.size > self._most:
             return self._refuse(self._too_large("more"))
-        if what := self._budget.excess(self.owner, self.size):
-            return self._refuse(ApiError(503, f"{what}; try again", code="overloaded", headers={"Retry-After": "1"}))
+        if self._most_values is not None:
+            self._values += message.get("body", b"").count(b",")
+            if self._values > self._most_values:
+                what = f"the body has more than {self._most_values:,} values: send fewer, or shorter lists"
+                return self._refuse(ApiError(413, what, code="too_many_values"))
+        if excess := self._budget.excess(self.owner, self.size):
+            return self._refuse(ApiError(503, f"{excess}; try again", code="overloaded", headers={"Retry-After": "1"}))
         return message
 
     def _refuse(self, error: ApiError) -> Message:
@@ -127,4 +140,4 @@ class Body:
         return ApiError(413, f"the body has {given} bytes, but {self._most:,} are the most", code="body_too_large")
 
 
-__all__ = ["Body", "Budget"]
+__all__ = ["MOST_VALUES", "Body", "Budget"]

@@ -110,14 +110,18 @@ class ResponseFormat(_Body):
         """A JSON schema, itself JSON; None for free text.
 
         Raises:
-            ApiError: there is none, or it is too long.
+            ApiError: there is none, or it is too long or too deep.
         """
         if self.type == "text":
             return None
         if self.type == "json_schema" and self.json_schema is None:
             what = 'response_format: give a schema, as in {"type": "json_schema", "json_schema": {"schema": {...}}}'
             raise ApiError(400, what, param="response_format", code="invalid_value")
-        text = json.dumps(self.json_schema.schema_ if self.json_schema else {"type": "object"})
+        try:
+            text = json.dumps(self.json_schema.schema_ if self.json_schema else {"type": "object"})
+        except RecursionError as error:
+            what = "response_format: the schema is nested too deeply"
+            raise ApiError(400, what, param="response_format", code="invalid_value") from error
         if len(text) > _LONGEST_SCHEMA:
             what = f"response_format: the schema has {len(text):,} characters, and {_LONGEST_SCHEMA:,} are the most"
             raise ApiError(400, what, param="response_format", code="invalid_value")

@@ -10,7 +10,7 @@ from starlette.datastructures import FormData, UploadFile
 
 from uniface_ray.core.records import Pixels
 from uniface_ray.core.task_config import Box
-from uniface_ray.serve.errors import ApiError
+from uniface_ray.serve.errors import ApiError, wrong_kind
 from uniface_ray.serve.images_schema import EditBody, EditRequest, check_region
 from uniface_ray.serve.pictures import Pictures
 
@@ -37,10 +37,13 @@ async def edit_of(request: Request) -> tuple[EditRequest, str | bytes, str | byt
     """What is asked for, the picture, and the mask or box: encoded or by a URL.
 
     Raises:
-        ApiError: no picture or no region.
+        ApiError: no picture or no region, or neither a form nor JSON.
         RequestValidationError: other mistakes.
     """
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json":
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind not in ("application/json", "multipart/form-data", "application/x-www-form-urlencoded"):
+        raise wrong_kind(kind, "a form (multipart/form-data) or JSON (application/json)")
+    if kind == "application/json":
         text = await request.body()
         with _as_fastapi_does():
             asked = EditBody.model_validate_json(text)

@@ -33,7 +33,12 @@ class ApiError(Exception):
         param: the field of the request that is to blame.
         code: for programs.
         headers: of the response, such as Retry-After.
+
+    Attributes:
+        replica: that has no room for the request, where another one may have; not for the client.
     """
+
+    replica: str | None = None
 
     def __init__(
         self,
@@ -75,6 +80,12 @@ def rejected(reject: Reject, param: str | None = None) -> ApiError:
     return ApiError(status, reject.message, param=param if status < 500 else None, code=str(reject.kind))
 
 
+def wrong_kind(kind: str, wanted: str) -> ApiError:
+    """The error of a body that says by its Content-Type that it is something else."""
+    what = f"the body's Content-Type is {kind!r:.80}, but this takes {wanted}"
+    return ApiError(400, what, code="invalid_content_type")
+
+
 def invalid(first: Mapping[str, Any], place: Sequence[int | str]) -> ApiError:
     """The error of a request that breaks its schema.
 
@@ -87,7 +98,7 @@ def invalid(first: Mapping[str, Any], place: Sequence[int | str]) -> ApiError:
     if first["type"] == "extra_forbidden":
         return ApiError(400, f"{param}: there is no such parameter", param=param, code="unknown_parameter")
     code = "missing_required_parameter" if first["type"] == "missing" else "invalid_value"
-    return ApiError(400, f"{param}: {what}" if param else what, param=param or None, code=code)
+    return ApiError(400, f"{param or 'the body'}: {what}", param=param or None, code=code)
 
 
 def add_handlers(app: FastAPI) -> None:
@@ -103,18 +114,27 @@ async def _api_error(_: Request, error: Exception) -> JSONResponse:
     return error.response
 
 
-async def _validation_error(_: Request, error: Exception) -> JSONResponse:
+async def _validation_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
+    if isinstance(error.body, bytes):  # it was not read as JSON
+        return wrong_kind(request.headers.get("content-type", ""), "JSON (application/json)").response
     first = error.errors()[0]
     if first["type"] == "json_invalid":
         return ApiError(400, f"the body is not JSON: {first['ctx']['error']}", code="invalid_json").response
     return invalid(first, first["loc"][1:]).response  # the first part says body, query or path
 
 
-async def _http_error(_: Request, error: Exception) -> JSONResponse:
+async def _http_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     code = {400: "invalid_body", 404: "not_found", 405: "method_not_allowed"}.get(error.status_code)
-    return ApiError(error.status_code, str(error.detail), code=code, headers=error.headers).response
+    what = str(error.detail)
+    if what in ("Not Found", "Method Not Allowed"):
+        what = f"{request.method} {request.url.path:.80} is nothing that this server does; /openapi.json says what is"
+    elif isinstance(error.__cause__, RecursionError):
+        what = "the body is nested too deeply"
+    elif isinstance(error.__cause__, ValueError):  # no UTF-8, or a number of thousands of digits
+        what = f"the body cannot be read: {error.__cause__!s:.100}"
+    return ApiError(error.status_code, what, code=code, headers=error.headers).response
 
 
 async def _our_fault(request: Request, error: Exception) -> JSONResponse:
@@ -122,4 +142,4 @@ async def _our_fault(request: Request, error: Exception) -> JSONResponse:
     return ApiError(500, "the server failed at this request; its log says why", code="internal_error").response
 
 
-__all__ = ["ApiError", "add_handlers", "busy", "invalid", "rejected"]
+__all__ = ["ApiError", "add_handlers", "busy", "invalid", "rejected", "wrong_kind"]

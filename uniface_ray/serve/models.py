@@ -70,7 +70,7 @@ class Models:
             return next(iter(self.by_name.items()))
         if name not in self.by_name:
             known = ", ".join(self.by_name)
-            what = f"the model {name!r} does not exist; this server has {known}"
+            what = f"the model {name!r:.80} does not exist; this server has {known}"
             raise ApiError(404, what, param="model", code="model_not_found")
         return name, self.by_name[name]
 
