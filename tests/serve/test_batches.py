@@ -206,8 +206,8 @@ def test_a_run_that_is_cancelled_as_it_starts_is_cancelled(idle: tuple[str, Fast
 class PlainWork(Work):
     """Runs the pipeline's stages in this process instead of on Ray; by an engine of each run's own where None."""
 
-    def __init__(self, batch: BatchFolder, engine: UniFaceEngine | None = None) -> None:
-        super().__init__(batch, 1)
+    def __init__(self, batch: BatchFolder, engine: UniFaceEngine | None = None, attempt: int = 1) -> None:
+        super().__init__(batch, attempt)
         self._engine = engine
 
     def _run_pipeline(self, home: str, model: str, typed: tuple[str, ...]) -> None:
@@ -227,6 +227,54 @@ def test_what_a_batch_gives_out_is_what_online_answers(idle: tuple[str, FastAPI]
     """Questions of two kinds, and drawings; wrong ones fail alone."""
     engine = UniFaceEngine(folder, "cpu", "float32", 4, 1)
     check(client_of(idle[0]), lambda number: PlainWork(of_ann(home, number), engine).work())
+
+
+def test_a_quota_that_is_full_at_the_end_loses_nothing(
+    idle: tuple[str, FastAPI], configure: Configure, home: Path, folder: Path
+) -> None:
+    lines = [line("a", chat_body(model="random")), line("b", {})]
+    app = batch_app(configure, idle[1].state.models.by_name["random"], home, f"files.owner_bytes={len(lines[0]) + 400}")
+    app.state.batches._start = lambda batch, attempt: None
+    with serving(app) as address:
+        ann = client_of(address)
+        number = begin(ann, *lines).id
+        PlainWork(of_ann(home, number), UniFaceEngine(folder, "cpu", "float32", 4, 1)).work()
+        done = ann.batches.retrieve(number)
+        assert done.status == "completed", done
+        assert [*lines_of(ann, done.output_file_id), *lines_of(ann, done.error_file_id)] == ["a", "b"]
+        assert [one for one in (home / "owners/ann/batch" / number / "runs").rglob("*") if one.is_file()] == []
+        with pytest.raises(openai.APIStatusError) as caught:  # the next one is told before any work is done
+            ann.batches.create(input_file_id=done.input_file_id, endpoint=CHAT, completion_window="24h")
+        assert (caught.value.status_code, caught.value.code) == (413, "quota_exceeded")
+
+
+def test_a_batch_that_waited_while_the_quota_was_filled_does_no_work(idle: tuple[str, FastAPI], home: Path) -> None:
+    ann = client_of(idle[0])
+    number = begin(ann, line("a", chat_body())).id
+    work = Work(of_ann(home, number), 1)
+    work._store._max_bytes = 1
+    work.work()
+    failed = ann.batches.retrieve(number)
+    assert (failed.status, "delete some first" in str(failed.errors)) == ("failed", True)
+
+
+class FullDisk(PlainWork):
+    """Finds no room for the output."""
+
+    def _keep(self, lines: Iterator[bytes], what: str) -> tuple[str | None, int]:
+        raise OSError(28, "No space left on device")
+
+
+def test_a_storage_that_fails_at_the_end_is_tried_again(idle: tuple[str, FastAPI], home: Path, folder: Path) -> None:
+    ann, engine = client_of(idle[0]), UniFaceEngine(folder, "cpu", "float32", 4, 1)
+    number = begin(ann, line("a", chat_body(model="random"))).id
+    FullDisk(batch := of_ann(home, number), engine).work()
+    assert ann.batches.retrieve(number).status == "finalizing"
+    assert batch.begin(2)
+    PlainWork(batch, engine, 2).work()
+    done = ann.batches.retrieve(number)
+    assert done.status == "completed", done
+    assert [*lines_of(ann, done.output_file_id)] == ["a"]
 
 
 def test_lines_for_an_adapter_are_answered_by_it(

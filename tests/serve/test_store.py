@@ -55,6 +55,30 @@ def test_no_more_than_an_owner_may_keep(place: Folder) -> None:
     Store(place, "bob", 1000, 1).put([bytes(900)], "c", "batch")
 
 
+def test_what_batches_give_out_is_kept_and_counts(place: Folder) -> None:
+    store = Store(place, "ann", 1000, 1)
+    store.put([bytes(700)], "in", "batch")
+    store.check_room("input_file_id")
+    out = store.put([bytes(300)], "out", "batch_output")
+    assert b"".join(store.content(out.id)) == bytes(300)
+    for refused in (lambda: store.put([b"x"], "more", "batch"), lambda: store.check_room("input_file_id")):
+        with pytest.raises(ApiError, match="delete some first") as error:
+            refused()
+        assert (error.value.status, error.value.code) == (413, "quota_exceeded")
+
+
+def test_what_never_became_a_file_goes_after_a_day(place: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(place, "ann", 1000, 7)
+    whole = store.put([b"x"], "a", "batch")
+    place.write(f"owners/ann/files/{module.new_id('file-')}/000000", bytes(900))
+    store.sweep()
+    assert sum(one.size == 900 for one in place.walk()) == 1, "it may still be coming"
+    now = time.time() + 86401
+    monkeypatch.setattr(module.time, "time", lambda: now)
+    store.sweep()
+    assert {one.name.split("/")[3].removesuffix(".json") for one in place.walk()} == {whole.id}
+
+
 def test_files_expire(place: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
     store = Store(place, "ann", 1000, 1)
     old = store.put([bytes(900)], "a", "batch")

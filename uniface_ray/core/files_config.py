@@ -13,7 +13,7 @@ class FilesSettings(Settings):
         jobs: address of a Ray cluster's job API, http://head:8265, that runs batches; null runs each in a process
             beside the server, on a Ray of its own.
         max_bytes: of one file.
-        owner_bytes: of all files of one key.
+        owner_bytes: of all files of one key. What batches give out is kept beyond that, but nothing more is taken then.
         keep_days: after which files and batches are removed.
         batch_lines: of one batch.
         batch_settings: different settings (model, max_tokens, steps, ...) that the lines of one batch may have; each

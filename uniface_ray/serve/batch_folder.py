@@ -6,7 +6,7 @@
     attempt-<n>.json  the n-th process was started: whoever creates this file may start it
     log.txt           what the processes said; in a bucket, the end of what the last one that ended said
     beat.json         rewritten every few seconds by the process that works on it
-    runs/<n>/         source and sink of the n-th run of our own pipeline
+    runs/<n>/         source and sink of the n-th run of our own pipeline, until the batch has ended
 
 Beside it, `open/<owner>/<batch>` stands as long as there is something to do. All of it survives the server.
 """
@@ -19,6 +19,7 @@ from typing import Any
 
 from uniface_ray.core.storage import Folder
 from uniface_ray.serve.errors import ApiError
+from uniface_ray.serve.store import is_id
 
 ENDED = ("completed", "failed", "expired", "cancelled")
 _OPEN = "open"
@@ -64,10 +65,15 @@ class BatchFolder:
         Raises:
             ApiError: 404, there is no such batch.
         """
-        found = self._read("request.json") if self.id.removeprefix("batch_").isalnum() else None
+        found = self._read("request.json") if is_id(self.id, "batch_") else None
         if found is None:
             raise ApiError(404, f"there is no batch {self.id!r:.80}", param="batch_id", code="batch_not_found")
         return found
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is there, and nobody is removing it."""
+        return self._read("request.json") is not None
 
     def state(self) -> dict[str, Any]:
         """How far it is: `status`, times, counts and files, in OpenAI's words."""
@@ -114,6 +120,11 @@ class BatchFolder:
     def keep_log(self, text: bytes) -> None:
         """Keep what a process that has ended said."""
         self.folder.write(f"{self.home}/log.txt", text)
+
+    def delete_runs(self) -> None:
+        """Remove what its runs read and wrote, which may be large."""
+        for entry in [*self.folder.walk(f"{self.home}/runs")]:
+            self.folder.delete(entry.name)
 
     def delete(self) -> None:
         """Remove all of it."""

@@ -79,6 +79,8 @@ class Work:
         self._look()
         threading.Thread(target=self._watch, daemon=True).start()
         try:
+            if self._state["status"] == "validating":  # not of one that had room, and is gone on with
+                self._store.check_room("input_file_id")
             self._prepared = asyncio.run(self._prepare())
             self._tell("in_progress", request_counts=self._counts())
             for table in self._prepared.tables:
@@ -91,11 +93,15 @@ class Work:
             _LOG.warning("another process works on %s now", self._batch.id)
         except ApiError as error:
             self._fail(error.message, error.code)
+        except OSError:  # the storage: what is done stays done, and the next process goes on from it
+            _LOG.exception("the storage of %s fails", self._batch.id)
         except Exception:
             _LOG.exception("%s failed", self._batch.id)
             self._fail("the server failed at this batch; its log says why", "internal_error")
         finally:
             self._done.set()
+        if self._state["status"] in ENDED:
+            self._batch.delete_runs()
 
     async def _prepare(self) -> Prepared:
         self._store.get(self._input)

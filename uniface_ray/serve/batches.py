@@ -16,7 +16,7 @@ from uniface_ray.serve.batch_command import SECRETS
 from uniface_ray.serve.batch_folder import ENDED, BatchFolder
 from uniface_ray.serve.batch_lines import Endpoint
 from uniface_ray.serve.errors import ApiError
-from uniface_ray.serve.files import page, store_of
+from uniface_ray.serve.files import page, store_in, store_of
 from uniface_ray.serve.launching import Processes, RayJobs
 from uniface_ray.serve.store import new_id
 from uniface_ray.serve.threads import STORAGE, run_in
@@ -27,6 +27,7 @@ _DAY_S = 86400
 SILENCE_S = 120.0
 _MOST_ATTEMPTS = 5
 _TEND_S = 10.0
+_SWEEP_S = 3600.0
 _TIMES = (
     "in_progress_at",
     "finalizing_at",
@@ -39,6 +40,7 @@ _TIMES = (
     "error_file_id",
     "errors",
 )
+_Name = Annotated[str, Field(max_length=64)]
 
 
 class BatchRequest(BaseModel):
@@ -55,7 +57,7 @@ class BatchRequest(BaseModel):
     input_file_id: str
     endpoint: Endpoint
     completion_window: Literal["24h"]
-    metadata: Annotated[dict[str, Annotated[str, Field(max_length=512)]], Field(max_length=16)] | None = None
+    metadata: Annotated[dict[_Name, Annotated[str, Field(max_length=512)]], Field(max_length=16)] | None = None
 
 
 class Batches:
@@ -81,8 +83,12 @@ class Batches:
         self._start = start
 
     def create(self, owner: str, asked: BatchRequest) -> dict[str, Any]:
-        """A new batch. Old ones of its owner go."""
-        self._sweep(owner)
+        """A new batch.
+
+        Raises:
+            ApiError: 413, its owner has no room for what it will give out.
+        """
+        store_in(self._config, owner).check_room("input_file_id")
         now = int(time.time())
         hidden = {"storage": set(SECRETS), "guard": {"keys"}}
         request = {
@@ -126,7 +132,7 @@ class Batches:
 
     def list(self, owner: str) -> list[dict[str, Any]]:
         """All of an owner, the newest first."""
-        return [to_api(batch) for batch in BatchFolder.of_owner(self._folder, owner)]
+        return [to_api(batch) for batch in BatchFolder.of_owner(self._folder, owner) if batch.is_whole]
 
     def tend(self) -> None:
         """Start work on batches that nobody works on, as many at a time as may be."""
@@ -158,11 +164,15 @@ class Batches:
         except Exception:
             _LOG.exception("the work on %s cannot be started", batch.id)
 
-    def _sweep(self, owner: str) -> None:
+    def sweep(self) -> None:
+        """Remove what is older than `files.keep_days`, of all owners: those too whose keys are none any more."""
         old = time.time() - self._config.files.keep_days * _DAY_S
-        for batch in BatchFolder.of_owner(self._folder, owner):
-            if batch.state()["status"] in ENDED and batch.request()["created_at"] < old:
-                batch.delete()
+        for owner in {entry.name.split("/")[1] for entry in self._folder.walk("owners")}:
+            store_in(self._config, owner).sweep()
+            for batch in BatchFolder.of_owner(self._folder, owner):
+                # One that is not whole was being removed when its server ended.
+                if not batch.is_whole or (batch.state()["status"] in ENDED and batch.request()["created_at"] < old):
+                    batch.delete()
 
 
 def to_api(batch: BatchFolder) -> dict[str, Any]:
@@ -202,6 +212,16 @@ async def tend(app: FastAPI) -> None:
             _LOG.exception("batches cannot be looked after")
         with suppress(TimeoutError):
             await asyncio.wait_for(app.state.tending.wait(), _TEND_S)
+
+
+async def sweep(app: FastAPI) -> None:
+    """Remove what is old, now and again."""
+    while True:
+        try:
+            await run_in(STORAGE, app.state.batches.sweep)
+        except Exception:
+            _LOG.exception("old files and batches cannot be removed")
+        await asyncio.sleep(_SWEEP_S)
 
 
 def batches_router() -> APIRouter:
@@ -246,4 +266,4 @@ def _batches(request: Request) -> Batches:
     return batches
 
 
-__all__ = ["SILENCE_S", "BatchRequest", "Batches", "add_batches", "batches_router", "tend", "to_api"]
+__all__ = ["SILENCE_S", "BatchRequest", "Batches", "add_batches", "batches_router", "sweep", "tend", "to_api"]

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, File, Form, Query, Request, UploadFile
 from fastapi.responses import StreamingResponse
 
+from uniface_ray.core.serve_config import ServeConfig
 from uniface_ray.core.storage import Folder
 from uniface_ray.serve.errors import ApiError
 from uniface_ray.serve.store import PIECE_BYTES, Store
@@ -22,11 +23,16 @@ def store_of(request: Request) -> Store:
         ApiError: 404, this server keeps none.
     """
     config = request.app.state.config
-    settings = config.files
-    if settings.path is None:
+    if config.files.path is None:
         what = "this server keeps no files and runs no batches: files.path is not set"
         raise ApiError(404, what, code="files_off")
-    owner = request.state.visit.key.name
+    return store_in(config, request.state.visit.key.name)
+
+
+def store_in(config: ServeConfig, owner: str) -> Store:
+    """The files of a key, where `files.path` is set."""
+    settings = config.files
+    assert settings.path is not None
     return Store(Folder(settings.path, config.storage), owner, settings.owner_bytes, settings.keep_days)
 
 
@@ -107,4 +113,4 @@ def _pieces(file: UploadFile) -> Iterator[bytes]:
         yield piece
 
 
-__all__ = ["files_router", "page", "store_of"]
+__all__ = ["files_router", "page", "store_in", "store_of"]

@@ -8,7 +8,7 @@ from fastapi import FastAPI
 
 from uniface_ray.core.serve_config import ServeConfig
 from uniface_ray.serve.access import Access, print_line
-from uniface_ray.serve.batches import tend
+from uniface_ray.serve.batches import sweep, tend
 from uniface_ray.serve.limits import Gate, Rule
 from uniface_ray.serve.metrics import Metrics
 from uniface_ray.serve.pictures import pictures_of
@@ -45,10 +45,10 @@ def guard(app: FastAPI, config: ServeConfig, gate: Gate | None, metrics: Metrics
 @asynccontextmanager
 async def closing(app: FastAPI) -> AsyncIterator[None]:
     """The lifespan of a guarded application."""
-    tending = asyncio.create_task(tend(app)) if app.state.batches else None
+    tending = [asyncio.create_task(work(app)) for work in (tend, sweep)] if app.state.batches else []
     yield
-    if tending:
-        tending.cancel()
+    for task in tending:
+        task.cancel()
     await app.state.pictures.close()
 
 

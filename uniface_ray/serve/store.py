@@ -1,6 +1,7 @@
 """What clients leave with the server: files in pieces, in folders of their owners, on a disk or in S3."""
 
 import json
+import re
 import secrets
 import time
 from collections.abc import Iterable, Iterator
@@ -18,6 +19,16 @@ _DAY_S = 86400
 def new_id(kind: str) -> str:
     """`kind` and digits: later ones sort behind earlier ones, and nobody guesses them."""
     return f"{kind}{time.time_ns():016x}{secrets.token_hex(8)}"
+
+
+def _made_s(number: str) -> float:
+    """Unix seconds when `new_id` made it."""
+    return int(number[-32:-16], 16) / 1e9
+
+
+def is_id(number: str, kind: str) -> bool:
+    """Whether `new_id` may have made it: nothing else is looked for in the storage."""
+    return re.fullmatch(f"{kind}[0-9a-f]{{32}}", number) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,22 +78,19 @@ class Store:
         Args:
             pieces: of its content, each at most `PIECE_BYTES`.
             filename: as the client calls it; folders in it are left out.
-            purpose: see `FileRecord`.
+            purpose: see `FileRecord`. What a batch gives out is kept however much there is by then; it counts as well.
 
         Raises:
             ApiError: 413, it is more than the owner may keep.
         """
         self.sweep()
-        left = self._max_bytes - sum(one.size for one in self.folder.walk(self._home))
+        left = self._left() if purpose == "batch" else None
         number, size = new_id("file-"), 0
         try:
             for index, piece in enumerate(pieces):
                 size += len(piece)
-                if size > left:
-                    what = (
-                        f"this key may keep {self._max_bytes:,} bytes of files (files.owner_bytes); delete some first"
-                    )
-                    raise ApiError(413, what, param="file", code="quota_exceeded")
+                if left is not None and size > left:
+                    raise self._full("file")
                 self.folder.write(f"{self._home}/{number}/{index:06d}", piece)
         except BaseException:
             self._drop(number)
@@ -91,6 +99,19 @@ class Store:
         record = FileRecord(number, size, now, now + int(self._keep_s), _plain(filename), purpose)
         self.folder.write(f"{self._home}/{number}.json", json.dumps(asdict(record)).encode())
         return record
+
+    def check_room(self, param: str) -> None:
+        """Look whether the owner may keep more.
+
+        Args:
+            param: the field of the request that will need it.
+
+        Raises:
+            ApiError: 413, it has as much as it may keep.
+        """
+        self.sweep()
+        if self._left() <= 0:
+            raise self._full(param)
 
     def get(self, number: str) -> FileRecord:
         """What is known of a file.
@@ -137,19 +158,30 @@ class Store:
         self._drop(number)
 
     def sweep(self) -> None:
-        """Remove files that have expired."""
-        for entry in self.folder.list(self._home):
-            if entry.name.endswith(".json"):
-                record = self._read(PurePath(entry.name).stem)
-                if record and record.expires_at <= time.time():
-                    self._drop(record.id)
+        """Remove files that have expired, and what is left of those that were never whole."""
+        found = {PurePath(entry.name).relative_to(self._home).parts[0] for entry in self.folder.walk(self._home)}
+        for number in {name.removesuffix(".json") for name in found}:
+            if not is_id(number, "file-"):
+                continue
+            record = self._read(number)
+            ends_s = record.expires_at if record else _made_s(number) + _DAY_S
+            if ends_s <= time.time():
+                self._drop(number)
+
+    def _left(self) -> int:
+        """Bytes that the owner may still keep; fewer than none where batches gave out more."""
+        return self._max_bytes - sum(one.size for one in self.folder.walk(self._home))
+
+    def _full(self, param: str) -> ApiError:
+        what = f"this key may keep {self._max_bytes:,} bytes of files (files.owner_bytes); delete some first"
+        return ApiError(413, what, param=param, code="quota_exceeded")
 
     @property
     def _home(self) -> str:
         return f"owners/{self.owner}/files"
 
     def _read(self, number: str) -> FileRecord | None:
-        if not number.removeprefix("file-").isalnum():
+        if not is_id(number, "file-"):
             return None
         try:
             return FileRecord(**json.loads(self.folder.read(f"{self._home}/{number}.json")))
@@ -167,4 +199,4 @@ def _plain(name: str) -> str:
     return "".join(letter for letter in last if letter.isprintable())[:255] or "file"
 
 
-__all__ = ["PIECE_BYTES", "FileRecord", "Store", "new_id"]
+__all__ = ["PIECE_BYTES", "FileRecord", "Store", "is_id", "new_id"]
