@@ -16,6 +16,7 @@ from tests.jobs.test_submit import CLEAN, free_port
 from tests.serve.hostile import BATCHES, FILES, FORM, JSON, SETTINGS, Attack, attacks, chat
 from tests.serve.test_batch_lines import CHAT, EDITS, IMAGES
 
+pytestmark = pytest.mark.slow
 # What the processes may have more of when it is over: no body, no picture, and no thing made of one.
 MORE_BYTES = 64 * 2**20
 WAYS = ((CHAT, JSON), (IMAGES, JSON), (EDITS, JSON), (EDITS, FORM), (FILES, FORM), (BATCHES, JSON))
