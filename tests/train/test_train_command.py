@@ -1,5 +1,6 @@
 """`uniface train` as a user has it: what it prints and leaves, and mistakes that overwrite nothing."""
 
+import errno
 import hashlib
 import json
 import signal
@@ -13,6 +14,7 @@ import pytest
 
 from tests.train.tokens import words
 from uniface_ray.cli import main
+from uniface_ray.core.fenced import Fenced
 
 ALONE = ["parallel.workers=0", "stages.steps=4", "validation.every_steps=2"]
 
@@ -123,6 +125,34 @@ def test_wrong_columns_and_a_sink_among_the_data_are_told(
     data = tokens / "data" / "status=ok"
     assert main("train", [*words(tokens, toy, data / "run"), *ALONE]) == 2
     assert "which lies inside data.path" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["report.html", "manifest.json", "model"])
+def test_a_sink_that_fails_later_on_is_told_and_the_same_command_goes_on(
+    tokens: Path,
+    toy: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+) -> None:
+    write = Fenced.write
+
+    def full(sink: Fenced, file: str, data: bytes) -> None:
+        if file.partition("/")[0] == name:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(sink, file, data)
+
+    settings = [*words(tokens, toy, tmp_path), "parallel.workers=0", "stages.steps=2", "validation.every_steps=1"]
+    with monkeypatch.context() as patch:
+        patch.setattr(Fenced, "write", full)
+        assert main("train", settings) == 3
+    told = capsys.readouterr().err
+    assert "which cannot be written any more ([Errno 28] No space left on device); once it can" in " ".join(
+        told.split()
+    )
+    assert "Traceback" not in told
+    assert main("train", settings) == 0
 
 
 @pytest.mark.slow

@@ -14,7 +14,6 @@ from uniface_ray.batch.preflight import Checked, check
 from uniface_ray.batch.replaying import begin, end
 from uniface_ray.batch.replicas import with_replicas
 from uniface_ray.batch.reporting import close_run
-from uniface_ray.batch.stages import sink_failed
 from uniface_ray.batch.strays import sweep
 from uniface_ray.batch.tally import Tally, read_markers
 from uniface_ray.batch.trial import try_out
@@ -25,6 +24,7 @@ from uniface_ray.core.interrupts import Asked, InterruptedRunError, interrupts
 from uniface_ray.core.lease import Lease, taken
 from uniface_ray.core.progress import RunState
 from uniface_ray.core.sink_config import ReplaySettings
+from uniface_ray.core.storage_errors import sink_failed
 from uniface_ray.core.view import View
 from uniface_ray.engine.device import local_gpus, resolve_device, resolve_dtype
 
@@ -125,7 +125,7 @@ def _run_alone(
     except SinkInUseError:
         raise  # it is another run's to say what became of it
     except BaseException as error:
-        known = sink_failed(sink, error) if isinstance(error, OSError) else error
+        known = sink_failed(sink.uri, error) if isinstance(error, OSError) else error
         _close_failed(job, plan, course, manifest, lease, view, known)
         if known is error:
             raise

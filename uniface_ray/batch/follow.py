@@ -10,7 +10,6 @@ from typing import Any, Protocol
 from uniface_ray.batch.commit import Marker
 from uniface_ray.batch.layout import PROGRESS
 from uniface_ray.batch.limits import RejectLimit
-from uniface_ray.batch.stages import sink_failed
 from uniface_ray.batch.tally import Tally
 from uniface_ray.core.costs import Costs
 from uniface_ray.core.errors import UniFaceError
@@ -19,6 +18,7 @@ from uniface_ray.core.lease import Lease
 from uniface_ray.core.progress import Progress, RateMeter, RunState
 from uniface_ray.core.report_data import Point
 from uniface_ray.core.run_facts import now
+from uniface_ray.core.storage_errors import sink_failed
 from uniface_ray.core.view import View
 
 _LOOK_EVERY_S = 0.25
@@ -180,7 +180,7 @@ def follow(
             try:
                 lease.sink.write(PROGRESS, course.progress("running").to_json().encode())
             except OSError as error:
-                raise sink_failed(lease.sink, error) from error
+                raise sink_failed(lease.sink.uri, error) from error
         if asked.number is None:
             continue
         if stop_at_s is None:

@@ -20,7 +20,7 @@ from uniface_ray.batch.timing import timed
 from uniface_ray.core.errors import StoppedError
 from uniface_ray.core.metrics import ChunkNumbers, Metrics, count_chunk
 from uniface_ray.core.records import Reject, RejectKind, Row
-from uniface_ray.core.storage import Folder
+from uniface_ray.core.storage_errors import sink_failed
 from uniface_ray.data.slices import Slice, Source
 from uniface_ray.data.uris import is_web
 from uniface_ray.tasks.registry import build_task
@@ -127,7 +127,7 @@ def commit_chunk(job: Job, plan: PlanIndex, payload: pa.Buffer | bytes, metrics:
         put = commit_again if job.replay else commit
         marker = put(job.sink, answered, plan.rows(answered.number))
     except OSError as error:
-        raise sink_failed(job.sink, error) from error
+        raise sink_failed(job.sink.uri, error) from error
     if metrics:
         count_chunk(metrics, _numbers(answered))
     return marker
@@ -138,11 +138,3 @@ def _numbers(answered: Answered) -> ChunkNumbers:
     kinds = Counter(answered.rejected["error_kind"].to_pylist())
     ok += answered.amounts.get("faceless", 0)
     return ChunkNumbers(ok, answered.ok.num_rows, kinds, answered.seconds, answered.amounts)
-
-
-def sink_failed(sink: Folder, error: OSError) -> StoppedError:
-    """What to tell of a sink that was writable once."""
-    return StoppedError(
-        f"sink.path is {sink.uri!r}, which cannot be written any more ({error}); once it can, the same "
-        "command goes on where this one stopped"
-    )

@@ -2,7 +2,7 @@
 
 from typing import TypeGuard
 
-from uniface_ray.core.errors import UserError
+from uniface_ray.core.errors import StoppedError, UserError
 from uniface_ray.core.records import RejectError, RejectKind
 from uniface_ray.core.s3 import is_refusal, is_unreachable
 
@@ -31,6 +31,14 @@ def explain(error: OSError, setting: str, uri: str) -> UserError:
             f"The client said: {error}"
         )
     return UserError(f"{setting} is {uri!r}, which cannot be used: {error}")
+
+
+def sink_failed(uri: str, error: OSError) -> StoppedError:
+    """What to tell of a sink that was writable once."""
+    return StoppedError(
+        f"sink.path is {uri!r}, which cannot be written any more ({error}); once it can, the same command goes on "
+        "where this one stopped"
+    )
 
 
 def is_storage_failure(error: Exception) -> TypeGuard[OSError]:

@@ -83,14 +83,20 @@ class Checkpoints:
         Raises:
             StoppedError: the sink cannot be written; what is in it is whole.
         """
+        if failure := self.failure():
+            raise failure
+
+    def failure(self) -> Exception | None:
+        """What `check` raises, None where it does not; waits, too."""
         self.wait()
-        if isinstance(self.error, OSError):
-            raise StoppedError(
-                f"sink.path is {self._sink.uri!r}, which cannot be written any more ({self.error}); the checkpoints in "
-                f"it are whole, the last is of step {self.last}: once it can, the same command goes on from there"
-            ) from self.error
-        if self.error:
-            raise self.error
+        if not isinstance(self.error, OSError):
+            return self.error
+        stopped = StoppedError(
+            f"sink.path is {self._sink.uri!r}, which cannot be written any more ({self.error}); the checkpoints in "
+            f"it are whole, the last is of step {self.last}: once it can, the same command goes on from there"
+        )
+        stopped.__cause__ = self.error
+        return stopped
 
     def names(self) -> list[str]:
         """Whole ones, oldest first."""

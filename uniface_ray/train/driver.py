@@ -14,6 +14,7 @@ from uniface_ray.core.fenced import Fenced
 from uniface_ray.core.interrupts import Asked, InterruptedRunError, interrupts
 from uniface_ray.core.lease import Lease, taken
 from uniface_ray.core.storage import Folder
+from uniface_ray.core.storage_errors import sink_failed
 from uniface_ray.core.train_config import TrainConfig
 from uniface_ray.core.view import View
 from uniface_ray.engine.device import local_gpus
@@ -106,9 +107,12 @@ def _run_alone(config: TrainConfig, model: CheckedModel, lease: Lease, view: Vie
         record.write("running")
         outcome = _train(config, lease.sink, view, asked, tell)
     except BaseException as error:
+        known = sink_failed(lease.sink.uri, error) if isinstance(error, OSError) else error
         with suppress(OSError, UniFaceError):
-            record.write("stopped" if isinstance(error, StoppedError) else "failed", last)
-        raise
+            record.write(_ended(known), last)
+        if known is error:
+            raise
+        raise known from error
     record.write(outcome.state, outcome.step)
     lines = [("steps", f"{outcome.step:,} of {steps:,}")]
     if outcome.state == "done":
@@ -141,6 +145,13 @@ def _train(
     asked.patient = True
     device = _device(config, cluster.gpus)
     return train_on_ray(config, device, _dtype(config, device), sink, asked, tell)
+
+
+def _ended(error: BaseException) -> str:
+    """The state of a run that an error has ended."""
+    if isinstance(error, InterruptedRunError):
+        return "interrupted"
+    return "stopped" if isinstance(error, StoppedError) else "failed"
 
 
 def _device(config: TrainConfig, gpus: float) -> str:

@@ -58,6 +58,14 @@ class World:
         dist.broadcast_object_list(values, src=0, group=self._control)
         return values[0]
 
+    def gathered(self, value: Any) -> list[Any]:
+        """What each worker has for `value`, small and picklable; by rank."""
+        if not self.is_many:
+            return [value]
+        values = [None] * self.size
+        dist.all_gather_object(values, value, group=self._control)
+        return values
+
     def wrap(self, trainee: Trainee) -> nn.Module:
         """The trainee as this world computes it; parameters of what is sharded change in place."""
         trainee.to(self.device)

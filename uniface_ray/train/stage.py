@@ -6,7 +6,6 @@ from math import isfinite
 
 import torch
 
-from uniface_ray.core.errors import StoppedError
 from uniface_ray.core.stages_config import Stage
 from uniface_ray.core.train_config import TrainConfig
 from uniface_ray.model.modeling import UniFaceForConditionalGeneration
@@ -106,8 +105,8 @@ class StageRun:
         """Whether somebody asks for it; all workers hear of what one of them knows."""
         stops, fails = self.world.sums([self.hooks.stopping(), self.checkpoints.error is not None])
         if fails:
-            self.checkpoints.check()
-            raise StoppedError("the first worker could not write a checkpoint, and says why")
+            # The same error on all: the user sees that of whichever worker is heard first.
+            raise self.world.told(self.checkpoints.failure())
         return stops > 0
 
     def _step(self, share: Share) -> None:
@@ -131,17 +130,22 @@ class StageRun:
         self.norm = norm_of(learns, self.config.optimizer.clip_norm)
         found = world.sums(sums.tolist())
         if not all(map(isfinite, [self.norm, *found])):
-            raise self._not_finite(found, share)
+            raise self._not_finite(found, share, is_mine=not bool(sums.isfinite().all()))
         self.optimizer.step()
         self.average.update()
         self.meter.add(found, tokens, cut)
         self.state = replace(self.state, step=step + 1, places={k: p.to_dict() for k, p in share.places.items()})
 
-    def _not_finite(self, losses: list[float], share: Share) -> NotFiniteError:
-        step, saved = self.state.step, self.checkpoints.last
+    def _not_finite(self, losses: list[float], share: Share, is_mine: bool) -> NotFiniteError:
+        """The same on all workers; with the rows of those whose own losses are to blame (`is_mine`), else of all."""
+        self.checkpoints.wait()
+        mine = [str(row) for part in share.parts for row in part.row_ids]
+        told = self.world.gathered((is_mine, mine, self.checkpoints.last))
+        blamed = any(blame for blame, _, _ in told)
+        rows = [row for blame, some, _ in told if blame or not blamed for row in some]
+        step, saved = self.state.step, told[0][2]
         bad = [name for name, value in zip(LOSSES, losses, strict=True) if not isfinite(value)]
         what = f"the losses {', '.join(bad)} are" if bad else "the gradients are"
-        rows = [str(row) for part in share.parts for row in part.row_ids]
         return NotFiniteError(
             f"in step {step + 1} (stage {self.stage.number}, learning rate "
             f"{learning_rate(self.config.optimizer, self.stage, step):.2g}) {what} not finite; the rows were "

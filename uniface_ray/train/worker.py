@@ -14,6 +14,7 @@ from ray.actor import ActorHandle
 
 from uniface_ray.core.errors import UniFaceError
 from uniface_ray.core.fenced import Fenced
+from uniface_ray.core.storage_errors import sink_failed
 from uniface_ray.core.train_config import TrainConfig
 from uniface_ray.train.base import Base
 from uniface_ray.train.hooks import Hooks, Outcome
@@ -102,7 +103,11 @@ def in_group(settings: dict[str, Work]) -> Outcome | None:
     )
     try:
         world = World(config.parallel, ray.train.torch.get_device(), getattr(torch, given.dtype))
-        return train(config, Base(config.model, config.storage), world, given.sink, hooks)
+        base = Base(config.model, config.storage)
+        try:
+            return train(config, base, world, given.sink, hooks)
+        except OSError as error:
+            raise sink_failed(given.sink.uri, error) from error
     except UniFaceError as error:
         ray.get(given.post.fail.remote(error))
         raise
