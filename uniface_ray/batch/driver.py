@@ -245,11 +245,15 @@ def _work(
         if (count := job.config.engine.bounds[1]) > 1:
             view.note(f"{count} replicas of the model, of {replica_threads(job.config, cluster.local)} threads each")
     # Only now: importing ray takes seconds, which a mistake in the settings should not cost.
-    from uniface_ray.batch.nodes import check_nodes
     from uniface_ray.batch.pipeline import Pipeline
+    from uniface_ray.nodes import check_nodes, local_paths
 
     if not cluster.local:
-        check_nodes(job.config, job.source.address, view.note)
+        config = job.config
+        # The address of a `package://` source lies where the package lies on this machine.
+        source = config.source.path if config.source.path.startswith("package://") else job.source.address
+        given = {"source.path": source, "sink.path": config.sink.path, "model.path": config.model.path}
+        check_nodes("uniface_ray.batch.pipeline", local_paths(given, config.storage), view.note)
 
     view.start(course.tally.input, course.tally.done)
     asked.listen()  # once more: Ray takes SIGTERM for itself when it starts

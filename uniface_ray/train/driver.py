@@ -137,13 +137,19 @@ def _train(
         return train(config, Base(config.model, config.storage), world, sink, hooks)
     view.note("joining Ray" if joins_cluster(config.cluster) else "starting Ray")
     # Only now: importing ray takes seconds, which a mistake in the settings should not cost.
-    from uniface_ray.train.group import needed_cpus, train_on_ray
+    from uniface_ray.nodes import check_nodes, local_paths
+    from uniface_ray.train.group import check_room, needed_cpus, train_on_ray
 
     given = config.cluster.num_cpus
     cluster = connect(config.cluster, given or max(_LEAST_CPUS, os.cpu_count() or 1, needed_cpus(config)))
     asked.listen()  # once more: Ray takes SIGTERM for itself when it starts
-    asked.patient = True
     device = _device(config, cluster.gpus)
+    if not cluster.local:
+        # The first worker, which reads and writes checkpoints, may be on any node, and after a failure on another.
+        paths = {"data.path": config.data.path, "sink.path": config.sink.path, "model.path": config.model.path}
+        check_nodes("uniface_ray.train.worker", local_paths(paths, config.storage), view.note)
+    check_room(config, device, grows=not cluster.local, note=view.note)
+    asked.patient = True
     return train_on_ray(config, device, _dtype(config, device), sink, asked, tell)
 
 

@@ -11,10 +11,11 @@ from pyarrow import fs
 from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.v2.api.exceptions import TrainingFailedError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from uniface_ray.core.errors import UniFaceError
+from uniface_ray.core.errors import UniFaceError, UserError
 from uniface_ray.core.fenced import Fenced
-from uniface_ray.core.interrupts import Asked
+from uniface_ray.core.interrupts import Asked, InterruptedRunError
 from uniface_ray.core.s3 import open_bucket
 from uniface_ray.core.train_config import TrainConfig
 from uniface_ray.train.hooks import Outcome
@@ -37,9 +38,10 @@ def train_on_ray(
         tell: hears each record of the journal.
 
     Raises:
+        InterruptedRunError: a signal, while no worker was up to save anything.
         UniFaceError: what went wrong in a worker, or more workers died than `parallel.max_failures` allows.
     """
-    post = ray.remote(num_cpus=0)(Post).remote()
+    post = open_post()
     trainer = TorchTrainer(
         in_group,
         train_loop_config={"given": Work(config, dtype, sink, post)},
@@ -53,12 +55,19 @@ def train_on_ray(
         _pass_on(post, tell)
         if asked.number is not None and not told:
             told = True
-            ray.get(post.stop.remote())
+            if not ray.get(post.stop.remote()):
+                raise InterruptedRunError(asked.number)
     _pass_on(post, tell)
     error = ray.get(post.error.remote())
     if error is not None:
         raise error
     return fit.outcome()
+
+
+def open_post() -> Any:
+    """Beside the driver: a node that comes and goes must not take it along."""
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    return ray.remote(num_cpus=0, scheduling_strategy=here)(Post).remote()
 
 
 class _Fit:
@@ -104,13 +113,50 @@ def needed_cpus(config: TrainConfig) -> int:
     return ceil(config.parallel.workers[1] * config.parallel.num_cpus)
 
 
-def _scaling(config: TrainConfig, device: str) -> ScalingConfig:
-    least, most = config.parallel.workers
+def check_room(config: TrainConfig, device: str, grows: bool, note: Callable[[str], None]) -> None:
+    """See that the least number of workers has room on the nodes that are up: Ray waits for it without end.
+
+    Args:
+        config: of the run.
+        device: `cpu` or `cuda`.
+        grows: nodes may still come.
+        note: tells the user what the run waits for.
+
+    Raises:
+        UserError: there is no room, and no nodes will come.
+    """
+    least, each = config.parallel.workers[0], _resources(config, device)
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    # A hair more: shares such as 0.1 do not add up to what they should.
+    room = sum(min(int(node.get(name, 0.0) / amount + 1e-6) for name, amount in each.items()) for node in nodes)
+    if room >= least:
+        return
+    told = ", ".join(f"{amount:g} {name}" for name, amount in each.items())
+    if grows:
+        note(
+            f"the run needs {least} workers of {told} each, the cluster has room for {room}: it waits until the "
+            "cluster has grown"
+        )
+        return
+    raise UserError(
+        f"parallel.workers is {least}, each of {told} (parallel.num_cpus, parallel.num_gpus), but the Ray of "
+        f"this machine has room for {room}: use fewer or smaller ones, raise cluster.num_cpus where it is set, or join "
+        "a cluster with more (RAY_ADDRESS)"
+    )
+
+
+def _resources(config: TrainConfig, device: str) -> dict[str, float]:
+    """Of one worker."""
     gpus = config.parallel.num_gpus
     gpus = (1.0 if device == "cuda" else 0.0) if gpus is None else gpus
-    resources = {"CPU": config.parallel.num_cpus, **({"GPU": gpus} if gpus else {})}
+    return {"CPU": config.parallel.num_cpus, **({"GPU": gpus} if gpus else {})}
+
+
+def _scaling(config: TrainConfig, device: str) -> ScalingConfig:
+    least, most = config.parallel.workers
+    resources = _resources(config, device)
     return ScalingConfig(
-        num_workers=most if least == most else (least, most), use_gpu=gpus > 0, resources_per_worker=resources
+        num_workers=most if least == most else (least, most), use_gpu="GPU" in resources, resources_per_worker=resources
     )
 
 

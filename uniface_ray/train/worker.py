@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,8 @@ from uniface_ray.train.loop import train
 from uniface_ray.train.parallel import World
 
 _ASK_EVERY_S = 0.5
+# Workers that have not asked for so long are gone, or were never there.
+_SILENT_S = 30.0
 # Asking about preemption makes all workers wait for each other.
 _LEAVING_EVERY_STEPS = 10
 
@@ -48,15 +51,18 @@ class Post:
 
     def __init__(self) -> None:
         self._stopping = False
+        self._heard_s: float | None = None
         self._records: list[dict[str, Any]] = []
         self._error: UniFaceError | None = None
 
-    def stop(self) -> None:
-        """Ask the workers to save and end."""
+    def stop(self) -> bool:
+        """Ask the workers to save and end; whether there are any, by what was heard of them."""
         self._stopping = True
+        return self._heard_s is not None and time.monotonic() - self._heard_s < _SILENT_S
 
     def is_stopping(self) -> bool:
-        """Whether the driver has asked."""
+        """Whether the driver has asked; workers ask all the time."""
+        self._heard_s = time.monotonic()
         return self._stopping
 
     def tell(self, record: dict[str, Any]) -> None:

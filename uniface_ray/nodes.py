@@ -8,35 +8,35 @@ import ray
 from ray.exceptions import RayError, RayTaskError, RuntimeEnvSetupError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from uniface_ray.core.config import HUB, JobConfig
+from uniface_ray.core.config import HUB, StorageConfig
 from uniface_ray.core.errors import UserError
 from uniface_ray.core.storage import Folder
 
-_MODULE = "uniface_ray.batch.pipeline"
 _PACKAGE = "package://"
 # A node may install what the run needs before it answers, torch among it.
 _TIMEOUT_S = 900.0
 _NOTE_S = 30.0
 
 
-def check_nodes(config: JobConfig, source: str, note: Callable[[str], None], timeout_s: float = _TIMEOUT_S) -> None:
+def check_nodes(
+    module: str, paths: Mapping[str, str], note: Callable[[str], None], timeout_s: float = _TIMEOUT_S
+) -> None:
     """Ask each node that is up for the paths of the run that are not in S3.
 
     Args:
-        config: of the run.
-        source: address of what is read; empty for a name on the hub.
+        module: that workers import.
+        paths: of the run by setting, see `local_paths`.
         note: tells the user why nothing happens yet.
         timeout_s: that the nodes have for their answer, setting up their environment included.
 
     Raises:
         UserError: a node cannot import uniface_ray, does not answer, or a path is not there.
     """
-    paths = local_paths(config, source)
     nodes = {node["NodeID"]: node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]}
     looks = {
         ray.remote(_looker())
         .options(num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False))
-        .remote(_MODULE, paths): address
+        .remote(module, paths): address
         for node, address in nodes.items()
     }
     first_s = min(_NOTE_S, timeout_s)
@@ -76,16 +76,11 @@ def check_nodes(config: JobConfig, source: str, note: Callable[[str], None], tim
             )
 
 
-def local_paths(config: JobConfig, source: str) -> dict[str, str]:
-    """The run's paths by setting, without those that every node has or reaches: of the package, in S3, on the hub."""
-    given = {
-        "source.path": "" if config.source.path.startswith(_PACKAGE) else source,
-        "sink.path": config.sink.path,
-        "model.path": config.model.path,
-    }
+def local_paths(given: Mapping[str, str], storage: StorageConfig) -> dict[str, str]:
+    """Paths by setting, without those that every node has or reaches: of the package, in S3, on the hub."""
     # `package://` paths come with the package, wherever that lies on a node.
     folders = {
-        setting: Folder(path, config.storage)
+        setting: Folder(path, storage)
         for setting, path in given.items()
         if path and not path.startswith((_PACKAGE, HUB))
     }
