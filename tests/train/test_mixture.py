@@ -4,6 +4,7 @@ from collections import deque
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -14,8 +15,10 @@ from uniface_ray.core.config import StorageConfig
 from uniface_ray.core.errors import UserError
 from uniface_ray.core.storage import Folder
 from uniface_ray.model import UniFaceConfig, UniFaceProcessor
+from uniface_ray.tasks.pictures import encode_png
 from uniface_ray.train.batches import IGNORED
 from uniface_ray.train.mixture import Ahead, Mixture, Share, check_batch, rows_of_each
+from uniface_ray.train.samples import SampleMaker
 from uniface_ray.train.shards import Shards
 from uniface_ray.train.stream import Place, Stream, held_out_rows
 
@@ -150,6 +153,17 @@ def rewritten(tokens: Path, folder: Path, change: str) -> Path:
             table = table.set_column(table.column_names.index("codes"), "codes", pa.array([[1, 2]] * len(table)))
         case "large codes":
             table = table.set_column(table.column_names.index("codes"), "codes", pa.array([[64] * 64] * len(table)))
+        case "negative codes":
+            table = table.set_column(table.column_names.index("codes"), "codes", pa.array([[-1] * 64] * len(table)))
+        case "answers":
+            fewer = pa.array([one[:1] for one in table["answers"].to_pylist()], pa.list_(pa.string()))
+            table = table.set_column(table.column_names.index("answers"), "answers", fewer)
+        case "null caption":
+            texts = pa.array([["a", None]] * len(table))
+            table = table.set_column(table.column_names.index("captions"), "captions", texts)
+        case "null features":
+            none = pa.nulls(len(table), pa.binary())
+            table = table.set_column(table.column_names.index("semantic"), "semantic", none)
         case "features":
             table = table.set_column(table.column_names.index("semantic"), "semantic", pa.array([b"x"] * len(table)))
         case "no features":
@@ -165,8 +179,12 @@ def rewritten(tokens: Path, folder: Path, change: str) -> Path:
     [
         ("no captions", r"one.parquet, which lacks captions \(list<.*its columns are: row_id \(int64\)"),
         ("texts", r"which lacks captions \(list<item: string>\); .*captions \(string\)"),
-        ("codes", r"images of \[2\] codes up to 2, but this model has 64 codes below 64: tokenize"),
-        ("large codes", r"images of 64 codes up to 64, but this model has 64 codes below 64: tokenize"),
+        ("codes", r"images of \[2\] codes from 1 to 2, but this model has 64 codes from 0 to 63: tokenize"),
+        ("large codes", r"images of 64 codes from 64 to 64, but this model has 64 codes from 0 to 63: tokenize"),
+        ("negative codes", r"images of 64 codes from -1 to -1, but this model has 64 codes from 0 to 63: tokenize"),
+        ("answers", r"one.parquet, whose row \d+ has 2 questions and 1 answers: each needs the other"),
+        ("null caption", r"one.parquet, with null among its captions: leave these rows out"),
+        ("null features", r"one.parquet, with null among its semantic: leave these rows out"),
         ("features", r"whose semantic features are not of 1,024 bytes, as this model's are: tokenize"),
         ("no features", r"which lacks semantic \(binary\)"),
         ("no parquet", r"one.parquet, which cannot be read as parquet \(.*write it again"),
@@ -190,6 +208,21 @@ def test_a_wrong_file_among_others_stops_the_run_when_its_turn_comes(
     with pytest.raises(UserError, match=r"one.parquet, which lacks captions"):
         deque(made, maxlen=0)
     made.close()
+
+
+@pytest.mark.parametrize(
+    ("pixels", "told"),
+    [
+        (b"no image", r"data.path has row 7, whose pixels cannot be read as an image"),
+        (encode_png(np.zeros((3, 8, 16), np.uint8)), r"row 7, whose pixels are 16 x 8, not 32 x 32 as this model's"),
+    ],
+)
+def test_pixels_that_are_none_are_told(
+    tokens: Path, toy: Path, processor: UniFaceProcessor, pixels: bytes, told: str
+) -> None:
+    maker = SampleMaker(processor, settings(tokens, toy, tokens).data, seed=0)
+    with pytest.raises(UserError, match=told):
+        maker.seen({"row_id": 7, "pixels": pixels})
 
 
 def test_nothing_to_train_on_is_told(tokens: Path, toy: Path, tmp_path: Path) -> None:

@@ -2,13 +2,13 @@
 
 import pytest
 
-from tests.model.toys import toy_model
+from tests.model.toys import toy_config, toy_model
 from uniface_ray.core.errors import UserError
 from uniface_ray.core.stages_config import StagesConfig
 from uniface_ray.core.train_config import LoraConfig, OptimizerConfig
 from uniface_ray.train.lora import adapt, check_lora
 from uniface_ray.train.optimizer import build_optimizer, learning_rate
-from uniface_ray.train.trained import freeze, saved_names
+from uniface_ray.train.trained import check_trained, freeze, saved_names
 
 
 def test_matrices_decay_and_vectors_and_tables_do_not() -> None:
@@ -50,7 +50,10 @@ def test_what_trains_nothing_is_told() -> None:
     dense = toy_model(token_experts=None, sequence_experts=None)
     (stage,) = StagesConfig(trained=("experts",)).each()
     with pytest.raises(UserError, match=r"stages.trained is 'experts' in stage 0, but this model has no such"):
-        freeze(dense, stage)
+        check_trained(dense.config, [stage], has_pixels=True)
+    (stage,) = StagesConfig(trained=("everything",)).each()
+    check_trained(dense.config, [stage], has_pixels=False)
+    check_trained(toy_config(), [stage], has_pixels=True)
     with pytest.raises(UserError, match=r"lora.targets is \['nothing'\], which peft refuses: .*not found"):
         adapt(dense, LoraConfig(rank=2, targets=("nothing",)), seed=0)
     with pytest.raises(UserError, match=r"with lora.rank=2 the adapters alone learn: leave stages.trained at all"):

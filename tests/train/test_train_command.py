@@ -96,6 +96,8 @@ def test_a_sink_of_a_job_is_left_as_it_is(tokens: Path, toy: Path, tmp_path: Pat
         (["parallel.workers=4"], "4 workers with parallel.accumulation=1 need at least 4 that draw"),
         (["parallel.device=cuda"], "parallel.device is cuda, but there is no GPU that torch can use"),
         (["lora.rank=2", "stages.trained=experts"], "the adapters alone learn"),
+        (["stages.trained=[all,nothing]"], "stages.trained is 'nothing' in stage 1, but this model has no such"),
+        (["stages.trained=everything"], "but the rows of data.path hold what these see, and no pixels"),
         (["stages.stesp=3"], "stages.stesp: there is no such setting. Did you mean stages.steps"),
     ],
 )

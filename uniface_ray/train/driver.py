@@ -28,6 +28,7 @@ from uniface_ray.train.parallel import World
 from uniface_ray.train.record import Record
 from uniface_ray.train.shards import Shards
 from uniface_ray.train.stream import KINDS, check_kinds
+from uniface_ray.train.trained import check_trained
 
 _LEAST_CPUS = 4
 
@@ -76,6 +77,8 @@ def _check(config: TrainConfig) -> CheckedModel:
         _device(config, local_gpus())  # to tell of a mistake now, not when Ray has started
     shards = Shards(config.data.path, config.storage, base.config, config.data.held_out)
     shards.check()
+    if not config.lora.rank:
+        check_trained(base.config, config.stages.each(), shards.has_pixels)
     shares = [stage.shares for stage in config.stages.each()]
     check_kinds(shards, (kind for kind in KINDS if any(share[kind] for share in shares)))
     address = shards.folder.uri

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from uniface_ray.core.errors import UserError
 from uniface_ray.core.train_config import TrainDataConfig
 from uniface_ray.model.configuration import UniFaceConfig
 from uniface_ray.model.encoders import features_of
@@ -111,9 +112,23 @@ class SampleMaker:
         if not self.sizes:
             return {}
         if values.get("pixels"):
-            picture = Image.open(io.BytesIO(values["pixels"]))
-            return {"pixels": torch.from_numpy(np.asarray(picture).transpose(2, 0, 1).copy())}
+            return {"pixels": self._pixels(values)}
         return {
             name: torch.from_numpy(np.frombuffer(values[name], np.float16).reshape(size).copy())
             for name, size in self.sizes.items()
         }
+
+    def _pixels(self, values: dict[str, Any]) -> Tensor:
+        size = self.config.magvit_config.image_size
+        try:
+            picture = np.asarray(Image.open(io.BytesIO(values["pixels"])).convert("RGB"))
+        except OSError as error:
+            told = f"cannot be read as an image ({error})"
+        else:
+            if picture.shape == (size, size, 3):
+                return torch.from_numpy(picture.transpose(2, 0, 1).copy())
+            told = f"are {picture.shape[1]} x {picture.shape[0]}, not {size} x {size} as this model's"
+        raise UserError(
+            f"data.path has row {values['row_id']}, whose pixels {told}: make it with `uniface tokenize` and the model "
+            "that is to be trained"
+        )

@@ -109,6 +109,12 @@ class Shards:
         return table.filter(apart if held_out else pc.invert(apart))
 
     @property
+    def has_pixels(self) -> bool:
+        """Whether the rows keep images beside their codes, by the first file."""
+        with self.folder.open_input(self.names[0]) as handle:
+            return "pixels" in pq.read_schema(handle).names
+
+    @property
     def extras(self) -> dict[str, int]:
         """Columns beside the needed ones, with their bytes a row where these are known: features of each encoder."""
         sizes = {name: 2 * count * width for name, (count, width) in features_of(self.config).items()}
@@ -130,15 +136,37 @@ class Shards:
                 "`uniface tokenize` and the model that is to be trained"
             )
 
+    def _check_nulls(self, table: pa.Table, uri: str) -> None:
+        """Texts may be missing as a whole; nothing else may, and nothing inside a list."""
+        lists = {name: pc.list_flatten(table[name]) for name in _NEEDED if name != "row_id"}
+        whole = {name: table[name] for name in table.column_names if name not in ("captions", "questions", "answers")}
+        missing = [
+            name for name in table.column_names if any(name in of and of[name].null_count for of in (lists, whole))
+        ]
+        if missing:
+            raise UserError(
+                f"data.path has {uri}, with null among its {', '.join(missing)}: leave these rows out, or make them "
+                "with `uniface tokenize` and the model that is to be trained"
+            )
+
     def _check_values(self, table: pa.Table, uri: str) -> None:
-        """Only the first row's, and the largest code: files are written by one model."""
+        """Whatever would end the training in the middle, or teach it nonsense."""
+        self._check_nulls(table, uri)
         count, size = self.config.num_image_tokens, self.config.codebook_size
         lengths = set(pc.list_value_length(table["codes"]).to_pylist()) - {count}
-        most = pc.max(pc.list_flatten(table["codes"])).as_py()
-        if lengths or (most or 0) >= size:
+        least, most = pc.min_max(pc.list_flatten(table["codes"])).as_py().values()
+        if lengths or (most or 0) >= size or (least or 0) < 0:
             raise UserError(
-                f"data.path has {uri}, with images of {sorted(lengths) or count} codes up to {most}, but this model "
-                f"has {count} codes below {size}: tokenize the images with the model that is to be trained"
+                f"data.path has {uri}, with images of {sorted(lengths) or count} codes from {least} to {most}, but "
+                f"this model has {count} codes from 0 to {size - 1}: tokenize the images with the model that is to be "
+                "trained"
+            )
+        asked, said = (pc.list_value_length(table[name]).fill_null(0) for name in ("questions", "answers"))
+        odd = table.filter(pc.not_equal(asked, said)).slice(0, 1)
+        if odd.num_rows:
+            raise UserError(
+                f"data.path has {uri}, whose row {odd['row_id'][0]} has {len(odd['questions'][0].as_py() or [])} "
+                f"questions and {len(odd['answers'][0].as_py() or [])} answers: each needs the other, write it again"
             )
         for name, bytes_of in self.extras.items():
             if bytes_of and name in table.column_names and set(pc.binary_length(table[name]).to_pylist()) - {bytes_of}:
