@@ -162,6 +162,16 @@ def test_a_mistake_is_told_before_anything_runs(
     assert not (tmp_path / "out").exists()
 
 
+def test_labels_that_no_judge_knows_are_told(
+    labelled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    AttributeNet({"gender": VALUES["gender"]}).save(tmp_path / "judge")
+    typed = ["task=generate", f"evaluate.judges=[{tmp_path}/judge]", "evaluate.labels=[gender,smile]"]
+    assert main("evaluate", [f"source.path={labelled}", f"sink.path={tmp_path}/out", *typed]) == 2
+    told = " ".join(capsys.readouterr().err.split())
+    assert "evaluate.labels has smile, but the judges of evaluate.judges know gender alone: leave it out" in told
+
+
 def test_a_run_that_cannot_be_evaluated_is_told(
     labelled: Path, few: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -49,7 +49,7 @@ CHANCES = {"gender": {"female": 0.8, "male": 0.2}, "age_group": {"child": 0.1, "
 def test_a_drawing_is_held_against_its_prompt_where_nothing_else_is_known() -> None:
     found = measure_drawing("a smiling man", None, CHANCES, 0.7, [1.0])
     assert (found["gender_known"], found["gender_claimed"]) == ("male", "female")
-    assert found["smile_known"] is None  # the judge knows no smiles
+    assert (found["smile_known"], found["odd_labels"]) == (None, [])  # the judge knows no smiles
     assert found["score"] == pytest.approx(0.2)
     _fits(found, "drawings", ("gender", "age_group", "smile", "hair_color"))
 
@@ -58,6 +58,7 @@ def test_a_drawing_is_held_against_its_labels() -> None:
     found = measure_drawing("a person", {"gender": "female", "age_group": "teenager"}, CHANCES, None, None)
     assert (found["gender_known"], found["gender_claimed"]) == ("female", "female")
     assert found["age_group_known"] is None  # this judge has no word for teenagers
+    assert found["odd_labels"] == ["age_group=teenager, which no judge has a word for"]
     assert found["right"] == "gender: female"
     assert measure_drawing("a person", None, {}, 0.6, None)["score"] == 0.6
     assert measure_drawing("a person", None, {}, None, None)["score"] is None

@@ -28,7 +28,8 @@ def table(kind: str, rows: list[dict[str, Any]], attributes: tuple[str, ...] = (
     schema = columns_of(kind, attributes)
     columns = {field.name: pa.array([row[field.name] for row in rows], field.type) for field in schema}
     ids = list(range(1, len(rows) + 1))
-    return pa.table({"run_row": ids, "run_key": ids if keys is None else keys, "run_uri": ["u"] * len(rows), **columns})
+    uris = ["s3://b/faces.parquet"] * len(rows)  # the images lie in the table
+    return pa.table({"run_row": ids, "run_key": ids if keys is None else keys, "run_uri": uris, **columns})
 
 
 def captions(times: int = 1) -> pa.Table:
@@ -100,6 +101,26 @@ def test_questions_of_one_image_are_no_independent_trials() -> None:
     assert accuracy.high - accuracy.low == pytest.approx(2 * 1.96 * np.sqrt(0.25 / 40), rel=0.2)  # 400 trials: a third
     assert (said.method, said.value, said.high) == ("wilson", 1, 1)
     assert said.low == pytest.approx(40 / (40 + 1.96**2))  # of 40 images, not 400 answers
+
+
+@pytest.mark.parametrize("by_prompt", [False, True])
+def test_rows_of_a_source_that_share_an_image_or_a_prompt_belong_together(by_prompt: bool) -> None:
+    rows = []
+    for number in range(400):
+        wish, prompt = ("female", "a woman") if number % 40 < 20 else ("male", "a man")
+        chances = {"gender": {"female": 0.7, "male": 0.3}}
+        rows.append(measure_drawing(f"{prompt} {number % 40}", {"gender": wish}, chances, None, None))
+    measured = table("drawings", rows, ("gender",))
+    uris = pa.array([f"https://host/{number % 40}" for number in range(400)])
+    summary = Summary("drawings", ("gender",), resamples=400, by_prompt=by_prompt)
+    if not by_prompt:
+        measured = measured.set_column(measured.column_names.index("run_uri"), "run_uri", uris)
+    summary.add(measured.slice(0, 150))
+    summary.add(measured.slice(150))
+    assert (summary.keys, summary.alone) == (40, False)
+    found = summary.share("gender_agreed", "gender_known")
+    assert (found.method, found.value) == ("bootstrap", 0.5)
+    assert found.high - found.low == pytest.approx(2 * 1.96 * np.sqrt(0.25 / 40), rel=0.2)  # 400 trials: a third
 
 
 def drawings(count: int) -> Summary:

@@ -157,14 +157,22 @@ def _check_asked(wanted: EvaluateConfig, kind: Kind, labels: dict[str, str]) -> 
 
 
 def _check_models(measure: MeasureConfig, config: EvaluateJobConfig) -> str:
-    """Look at judges and vision model; what the features are called."""
+    """Look at judges and vision model; what the features are called.
+
+    Raises:
+        UserError: one of them cannot be used, or no judge knows an attribute that there are labels of.
+    """
     outside = measure.features is not None and measure.features not in ENCODERS
     if not measure.judges and measure.features is None:
         return ""
     from uniface_ray.evaluate.vision import check_encoder, check_judge, check_vision
 
-    for path in measure.judges:
-        check_judge(path, config.storage)
+    judged = {name for path in measure.judges for name in check_judge(path, config.storage)}
+    if unknown := [name for name in measure.labels if measure.judges and name not in judged]:
+        raise UserError(
+            f"evaluate.labels has {', '.join(unknown)}, but the judges of evaluate.judges know {', '.join(judged)} "
+            "alone: leave it out, or add a judge that knows it"
+        )
     if outside:
         return check_vision(str(measure.features), config.storage)
     return check_encoder(measure.features, config.model, config.storage) if measure.features else ""

@@ -37,7 +37,9 @@ def write_findings(config: EvaluateJobConfig, steps: Steps, sink: Folder) -> Non
     Raises:
         UserError: not one row is known anything of.
     """
-    summary = _summed(config, steps.kind, _attributes(steps), steps.measured)
+    # The images of one prompt share it; of an edit, the image is what rows share.
+    by_prompt = steps.settings.task.name == "generate"
+    summary = _summed(config, steps.kind, _attributes(steps), steps.measured, by_prompt)
     real = _summed(config, "faces", (), steps.real).cloud if steps.real else None
     numbers = numbers_of(summary, real, steps.features)
     if not any(number.estimate and number.estimate.known for number in numbers):
@@ -79,9 +81,11 @@ def _attributes(steps: Steps) -> Sequence[str]:
     return tuple(steps.measure.labels) or (tuple(VALUES) if steps.kind == "drawings" else ())
 
 
-def _summed(config: EvaluateJobConfig, kind: str, attributes: Sequence[str], step: JobConfig) -> Summary:
-    wanted = config.evaluate
-    summary = Summary(kind, attributes, wanted.resamples, wanted.kernel_images, wanted.samples, config.run.seed)
+def _summed(
+    config: EvaluateJobConfig, kind: str, attributes: Sequence[str], step: JobConfig, by_prompt: bool = False
+) -> Summary:
+    wanted, seed = config.evaluate, config.run.seed
+    summary = Summary(kind, attributes, wanted.resamples, wanted.kernel_images, wanted.samples, seed, by_prompt)
     for table in _parts(Folder(step.sink.path, config.storage)):
         summary.add(table)
     return summary
@@ -100,13 +104,16 @@ def _notes(summary: Summary, config: EvaluateJobConfig, steps: Steps) -> Iterato
     if rejected:
         yield f"{rejected:,} output rows could not be measured; measured/report.html says why."
     if summary.odd:
-        yield f"{summary.odd:,} labels mean no value and count as unknown, such as: {'; '.join(summary.odd_labels)}."
+        what = "labels" if steps.measure.labels else "wishes"
+        yield f"{summary.odd:,} {what} mean no value and count as unknown, such as: {'; '.join(summary.odd_labels)}."
     if not summary.alone:
         yield "Several rows belong to one image or prompt: intervals are the bootstrap's, which draws them together."
     if steps.kind == "drawings" and not steps.measure.judges:
         yield "No judge looked at the drawn faces (evaluate.judges): how they agree with their prompts is not known."
     elif steps.kind == "drawings" and not steps.measure.labels:
         yield "What was wished for is read out of the prompts, by the rules under Details."
+        if unknown := [name for name in summary.attributes if not summary.known(f"{name}_known")]:
+            yield f"No prompt wishes for {', '.join(unknown)}, or no judge knows of it."
     if summary.known("own_scored") if steps.kind == "drawings" else 0:
         yield "The model scores itself: its own score compares settings of one model, not models."
 

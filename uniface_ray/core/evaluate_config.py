@@ -16,7 +16,8 @@ class EvaluateConfig(Settings):
             another name. Of drawn faces, it is what was wished for; without labels it is read out of the prompts.
         reference_column: column of reference captions, a text or a list of texts (caption).
         answer_column: column of the right answers, a text, or a list as long as that of the questions (vqa).
-        judges: folders, s3:// URIs or hub names of classifiers of faces' attributes (generate, edit).
+        judges: folders, s3:// URIs or hub names of classifiers of faces' attributes (generate, edit); of two that
+            know the same attribute, the last one counts.
         own_score: ask the model itself how well each drawn face fits its prompt (generate, edit).
         real: folder, table or pattern of real faces that the drawn ones are compared with as a set (generate, edit).
         features: what the sets are compared in: `semantic` or `identity`, what the model's own encoders see; or folder,

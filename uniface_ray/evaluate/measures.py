@@ -92,6 +92,11 @@ def measure_drawing(
     wishes = read_wishes(prompt)
     known, odd = _known(labels) if labels is not None else ({name: wishes.value(name) for name in VALUES}, [])
     # What the judge has no word for, it cannot be asked about.
+    odd += [
+        f"{name}={value}, which no judge has a word for"
+        for name, value in known.items()
+        if value and name in chances and value not in chances[name]
+    ]
     asked = {name: value if value in chances.get(name, {}) else None for name, value in known.items()}
     claimed = {name: _likeliest(chances[name]) if value else None for name, value in asked.items()}
     agreed = [chances[name][value] for name, value in asked.items() if value]

@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from uniface_ray.core.records import child_id_of
+from uniface_ray.core.records import row_id_of
+from uniface_ray.data.listing import SUFFIXES
+from uniface_ray.data.uris import is_web
 from uniface_ray.evaluate import texts
 from uniface_ray.evaluate.distances import Cloud
-from uniface_ray.evaluate.intervals import Estimate, Floats, Resampled, share, uniform, wilson
+from uniface_ray.evaluate.intervals import Estimate, Floats, Ids, Resampled, share, uniform, wilson
 
 _ANSWERS = ("yes", "no", "yes_right", "no_right", "right", "yes_no", "said_yes", "unclear", "free", "exact", "overlap")
 _ODD_KEPT = 5
@@ -39,7 +41,17 @@ class Extremes:
 
 
 class Summary:
-    """Counts the rows that `measures` gave. Memory does not grow with them."""
+    """Counts the rows that `measures` gave. Memory grows by eight bytes a row, which tell who shares what.
+
+    Args:
+        kind: of the rows.
+        attributes: that are compared.
+        resamples: of the bootstrap.
+        kernel_images: see `Cloud`.
+        samples: of the best and of the worst rows.
+        seed: of the run.
+        by_prompt: rows of one prompt belong together; else those of one image, by its address.
+    """
 
     def __init__(
         self,
@@ -49,14 +61,15 @@ class Summary:
         kernel_images: int = 5000,
         samples: int = 12,
         seed: int = 0,
+        by_prompt: bool = False,
     ) -> None:
-        self.kind = kind
+        self.kind, self.by_prompt = kind, by_prompt
         self.attributes = tuple(attributes)
         self.seed = seed
         columns = [f"{name}_{part}" for name in attributes for part in ("known", "claimed", "agreed")]
         columns += {"captions": list(texts.COLUMNS), "answers": list(_ANSWERS)}.get(kind, ["own_score", "own_scored"])
         self.sums = Resampled(["rows", *columns], resamples, seed)
-        self.keys = 0
+        self._seen_keys: list[Ids] = []
         self.confusion: dict[str, Counter[tuple[str, str]]] = {name: Counter() for name in attributes}
         self.cloud = Cloud(kernel_images, seed)
         self.extremes = Extremes(samples)
@@ -70,7 +83,7 @@ class Summary:
         if not table.num_rows:
             return
         faces = self.kind == "faces"
-        keys = table["row_id" if faces else "run_key"].to_numpy().astype(np.int64)
+        keys = table["row_id"].to_numpy().astype(np.int64) if faces else self._keys_of(table)
         if "features" in table.column_names:
             features = table["features"].combine_chunks()
             there = np.asarray(features.is_valid())
@@ -81,8 +94,7 @@ class Summary:
         if faces:
             return
         rows = table.to_pylist()
-        # A key's first row is its own, or its first child.
-        self.keys += sum(row["run_row"] in (row["run_key"], child_id_of(row["run_key"], 0)) for row in rows)
+        self._seen_keys.append(keys)
         self.sums.add(keys, np.array([self._values(row) for row in rows]))
         ids = np.array([row["run_row"] for row in rows], np.int64)
         for row, chance in zip(rows, uniform(ids, self.seed), strict=True):
@@ -119,6 +131,19 @@ class Summary:
         if row["score"] is not None and self.extremes.most:
             self.extremes.add(row["score"], chance, row)
 
+    def _keys_of(self, table: pa.Table) -> Ids:
+        """The same for rows that share an image or a prompt, whether one row of the source gave them or several."""
+        if self.by_prompt:
+            return np.array([row_id_of(prompt, 0) for prompt in table["text"].to_pylist()], np.int64)
+        given = zip(table["run_key"].to_pylist(), table["run_uri"].to_pylist(), strict=True)
+        # Of an image inside a table or an archive, the address is that of the file around it.
+        return np.array([row_id_of(uri, 0) if _is_of_image(uri) else key for key, uri in given], np.int64)
+
+    @property
+    def keys(self) -> int:
+        """How many different ones there are."""
+        return len(np.unique(np.concatenate(self._seen_keys))) if self._seen_keys else 0
+
     @property
     def alone(self) -> bool:
         """Every row has a key of its own."""
@@ -134,12 +159,13 @@ class Summary:
         Wilson's interval where every row stands alone, else the bootstrap's; one of nothing but hits, or of none, has
         no width, and there it is Wilson's of as many trials as there are keys among them on average.
         """
-        if self.alone:
+        keys = self.keys
+        if keys >= self.sums.rows:
             return share(self.known(hits), self.known(trials))
         found = self.sums.mean(hits, trials, self.known(trials))
         if found.low < found.high or not found.known:
             return found
-        low, high = wilson(found.value * (keys := found.known * self.keys / self.sums.rows), keys)
+        low, high = wilson(found.value * (trials_alone := found.known * keys / self.sums.rows), trials_alone)
         return Estimate(found.value, low, high, found.known, "wilson")
 
     def balanced(self) -> Estimate:
@@ -149,6 +175,10 @@ class Summary:
             return (yes_right / yes + no_right / no) / 2
 
         return self.sums.estimate(mean, ("yes_right", "yes", "no_right", "no"), self.known("yes_no"))
+
+
+def _is_of_image(uri: str) -> bool:
+    return is_web(uri) or uri.lower().endswith(SUFFIXES["images"])
 
 
 def _answer_values(row: Mapping[str, Any]) -> list[float]:
