@@ -71,7 +71,7 @@ def nodes() -> Iterator[int]:
 def test_a_run_without_room_ends_on_the_first_signal_and_its_post_is_beside_the_driver(
     nodes: int, tokens: Path, toy: Path, tmp_path: Path
 ) -> None:
-    def node(_: Any) -> str:
+    def node(_: Any) -> Any:
         return ray.get_runtime_context().get_node_id()
 
     posts = [open_post() for _ in range(4 * nodes)]
