@@ -101,6 +101,14 @@ class World:
             return module.no_sync()
         return nullcontext()
 
+    def let_go(self, module: nn.Module) -> None:
+        """After forward passes without a backward: the next one gathers the weights as they are then.
+
+        FSDP frees those of its root in a backward alone, and would go on with what a look at averages has left there.
+        """
+        if isinstance(module, FSDPModule):
+            module.reshard()
+
     def whole(self, named: Iterable[tuple[str, Tensor]]) -> dict[str, Tensor]:
         """Tensors, put together from all workers and copied to the CPU of the first; nothing on the others."""
         found = {}

@@ -178,6 +178,7 @@ class StageRun:
         with self.average.in_place():
             losses = self.validation.losses(self.module)
             examples = self.validation.examples(self.module)
+        self.world.let_go(self.module)
         learning(self.model)
         if self.journal:
             record = {"step": self.state.step, **{f"held_out/{name}": value for name, value in losses.items()}}
