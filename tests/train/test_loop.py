@@ -1,5 +1,7 @@
 """The training loop in this process: what it learns, and that it goes on as if nothing had been."""
 
+import json
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +19,10 @@ from uniface_ray.engine.adapters import merge
 from uniface_ray.engine.protocol import Ask, Text
 from uniface_ray.engine.uniface import UniFaceEngine
 from uniface_ray.model import UniFaceForConditionalGeneration
+from uniface_ray.train.checkpoint import Checkpoints, State
 from uniface_ray.train.hooks import Hooks, NotFiniteError, Outcome
 from uniface_ray.train.journal import read_records
+from uniface_ray.train.snapshot import Snapshot
 
 # Two stages, an average, and accumulation: all that a checkpoint has to carry.
 ALL = ["stages=experts-first", "stages.steps=[3,4]", "optimizer.ema=0.5", "parallel.accumulation=2"]
@@ -212,3 +216,47 @@ def test_a_sink_that_cannot_be_written_stops_the_run(tokens: Path, toy: Path, tm
     (tmp_path / "checkpoints").unlink()
     (tmp_path / "kept").rename(tmp_path / "checkpoints")
     assert run_alone(config) == Outcome("done", 6)
+
+
+def test_a_stop_where_a_checkpoint_was_just_written_keeps_its_score(tokens: Path, toy: Path, tmp_path: Path) -> None:
+    def score() -> Any:
+        return json.loads((tmp_path / "checkpoints/step-00000002.state.json").read_text())["score"]
+
+    config = settings(tokens, toy, tmp_path, "validation.every_steps=2")
+    assert run_alone(config, Stop(2)) == Outcome("interrupted", 2)
+    held_out = next(dict(one)["held_out/total"] for one in curve(tmp_path) if "held_out/total" in dict(one))
+    assert score() == held_out
+    assert run_alone(config, Stop(0)) == Outcome("interrupted", 2)
+    assert score() == held_out
+    assert run_alone(config, Stop(1)) == Outcome("interrupted", 3)
+    assert json.loads((tmp_path / "checkpoints/step-00000003.state.json").read_text())["score"] is None
+
+
+def test_of_what_learns_one_copy_is_held_at_a_time(
+    tokens: Path, toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[weakref.ref[torch.Tensor]] = []
+    held: list[int] = []
+    take, read = Snapshot.take, Checkpoints.load
+
+    def note(groups: dict[str, dict[str, torch.Tensor]]) -> None:
+        made.extend(weakref.ref(tensor) for tensors in groups.values() for tensor in tensors.values())
+
+    def taken(snapshot: Snapshot) -> dict[str, dict[str, torch.Tensor]]:
+        held.append(sum(one() is not None for one in made))
+        note(groups := take(snapshot))
+        return groups
+
+    def loaded(checkpoints: Checkpoints) -> State | None:
+        if state := read(checkpoints):
+            note(state.tensors)
+        return state
+
+    monkeypatch.setattr(Snapshot, "take", taken)
+    monkeypatch.setattr(Checkpoints, "load", loaded)
+    config = settings(tokens, toy, tmp_path, "checkpoint.every_steps=1", *ALL)
+    assert run_alone(config, Stop(2)) == Outcome("interrupted", 2)
+    made.clear()
+    assert run_alone(config) == Outcome("done", 7)
+    assert held == [0] * len(held)
+    assert len(made) > 100

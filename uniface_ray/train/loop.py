@@ -48,7 +48,10 @@ def train(config: TrainConfig, base: Base, world: World, sink: Folder, hooks: Ho
                 continue
             model = base.model()
             adapt(model, config.lora, config.run.seed)
-            state = StageRun(config, stage, model, state, world, mixture, validation, checkpoints, journal, hooks).run()
+            run = StageRun(config, stage, model, state, world, mixture, validation, checkpoints, journal, hooks)
+            state = run.state  # without the tensors, which are in the model now
+            state = run.run()
+            del run, model  # before those of the next stage are made
             if state.step < stage.end:
                 checkpoints.check()
                 return Outcome("interrupted", state.step)

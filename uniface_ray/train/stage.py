@@ -68,7 +68,7 @@ class StageRun:
         self.snapshot = Snapshot(world, model, self.optimizer, self.average, names)
         if state.step:
             self.snapshot.fill(state, moments=state.stage == stage.number)
-        self.state = replace(state, stage=stage.number, tensors={}, score=None)
+        self.state = replace(state, stage=stage.number, tensors={})
         self.meter = Meter(state.facts)
         places = {kind: Place(**state.places[kind]) for kind in KINDS if kind in state.places}
         self.shares = Ahead(mixture.shares(stage, places))
@@ -78,6 +78,9 @@ class StageRun:
     def run(self) -> State:
         """Go on to the end of the stage, or until somebody stops it; either way that state is saved.
 
+        Returns:
+            The state, with its tensors; those of earlier saves are let go, as they are as large as the model.
+
         Raises:
             NotFiniteError: a loss or the gradients are no numbers.
             StoppedError: a checkpoint could not be written.
@@ -85,19 +88,21 @@ class StageRun:
         """
         run, looks, saves = self.config.run, self.config.validation, self.config.checkpoint
         try:
-            while self.state.step < self.stage.end:
+            while True:
                 if self._must_stop():
-                    return self._save(None)
+                    return self._save()
                 self._step(next(self.shares))
                 step, is_last = self.state.step, self.state.step == self.stage.end
                 began_s = time.monotonic()
                 if step % run.log_every_steps == 0 or is_last:
                     self._log()
-                score = self._look() if step % looks.every_steps == 0 or is_last else None
-                if step % saves.every_steps == 0 or is_last or self.hooks.leaving(step):
-                    state = self._save(score)
+                if step % looks.every_steps == 0 or is_last:
+                    self._look()
+                if is_last:
+                    return self._save()
+                if step % saves.every_steps == 0 or self.hooks.leaving(step):
+                    self._save()
                 self.meter.pause(time.monotonic() - began_s)
-            return state
         finally:
             self.shares.close()
 
@@ -134,7 +139,8 @@ class StageRun:
         self.optimizer.step()
         self.average.update()
         self.meter.add(found, tokens, cut)
-        self.state = replace(self.state, step=step + 1, places={k: p.to_dict() for k, p in share.places.items()})
+        places: dict[str, dict[str, int]] = {kind: place.to_dict() for kind, place in share.places.items()}
+        self.state = replace(self.state, step=step + 1, places=places, score=None)
 
     def _not_finite(self, losses: list[float], share: Share, is_mine: bool) -> NotFiniteError:
         """The same on all workers; with the rows of those whose own losses are to blame (`is_mine`), else of all."""
@@ -172,8 +178,8 @@ class StageRun:
         self.journal.add(record)
         self.hooks.tell(record)
 
-    def _look(self) -> float | None:
-        """At held-out rows; gives their loss, None where there are none."""
+    def _look(self) -> None:
+        """At held-out rows; their loss becomes the state's score, whenever that is saved."""
         self.model.eval()
         with self.average.in_place():
             losses = self.validation.losses(self.module)
@@ -186,10 +192,12 @@ class StageRun:
             self.hooks.tell(record)
             self.journal.show(examples)
         total = losses.get("total")
-        return total if total is not None and isfinite(total) else None
+        score = total if total is not None and isfinite(total) else None
+        self.state = replace(self.state, score=score)
 
-    def _save(self, score: float | None) -> State:
-        state = replace(self.state, tensors=self.snapshot.take(), facts=self.meter.to_dict(), score=score)
+    def _save(self) -> State:
+        self.checkpoints.wait()  # or two copies would be held
+        state = replace(self.state, tensors=self.snapshot.take(), facts=self.meter.to_dict())
         if self.journal:
             self.journal.flush()
             self.checkpoints.save(state)
