@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from uniface_ray.core.config import StorageConfig
+from uniface_ray.core.errors import UserError
 from uniface_ray.core.storage import Folder
 from uniface_ray.train import checkpoint
 from uniface_ray.train.checkpoint import Checkpoints, State
@@ -76,3 +77,30 @@ def test_one_without_a_state_is_none_and_is_swept(tmp_path: Path) -> None:
     names = [entry.name for entry in sink.list("checkpoints")]
     assert all("step-00000005" in name for name in names)
     assert json.loads(sink.read("checkpoints/step-00000005.state.json"))["step"] == 5
+
+
+def test_damaged_ones_take_no_good_one_s_place(tmp_path: Path) -> None:
+    sink = Folder(str(tmp_path), StorageConfig())
+    saved(Checkpoints(sink, 4, best=True), *(state(step, 1.0) for step in (1, 2, 3, 4)))
+    sink.write("checkpoints/step-00000004.weights-000.safetensors", b"x")
+    sink.write("checkpoints/step-00000003.state.json", b'{"step": 3')
+    sink.write("checkpoints/step-00000001.state.json", b"")
+    checkpoints = Checkpoints(sink, 2, best=True)
+    found = checkpoints.load()
+    assert found is not None
+    assert found.step == 2
+    assert checkpoints.damaged == {"step-00000003", "step-00000004"}
+    saved(checkpoints, state(3, 2.0))  # over the damaged one
+    assert checkpoints.names() == ["step-00000002", "step-00000003"]
+    again = Checkpoints(sink, 2, best=True).load()
+    assert again is not None
+    assert again.step == 3
+
+
+def test_a_run_does_not_begin_anew_because_all_are_damaged(tmp_path: Path) -> None:
+    sink = Folder(str(tmp_path), StorageConfig())
+    saved(Checkpoints(sink, 2, best=False), state(1), state(2))
+    for step in (1, 2):
+        sink.delete(f"checkpoints/step-{step:08d}.weights-000.safetensors")
+    with pytest.raises(UserError, match=r"has step-00000001, step-00000002, none of which can be read .*put them back"):
+        Checkpoints(sink, 2, best=False).load()

@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -59,6 +60,23 @@ def test_done_is_done(sink: Path, tokens: Path, toy: Path, capsys: pytest.Captur
     assert "4 of 4" in capsys.readouterr().out
     changed = {name for name, digest in tree(sink).items() if before.get(name) != digest}
     assert not any(name.startswith("checkpoints") for name in changed)
+
+
+def test_damaged_checkpoints_are_told_and_the_manifest_keeps_its_step(
+    sink: Path, tokens: Path, toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(sink, tmp_path / "run")
+    typed = [*words(tokens, toy, tmp_path / "run"), *ALONE]
+    checkpoints = tmp_path / "run" / "checkpoints"
+    (checkpoints / "step-00000004.weights-000.safetensors").write_bytes(b"x")
+    assert main("train", typed) == 0
+    assert "going on from step 2: step-00000004 cannot be read any more" in capsys.readouterr().out
+    for file in checkpoints.glob("*.safetensors"):
+        file.unlink()
+    assert main("train", typed) == 2
+    assert "none of which can be read" in capsys.readouterr().err
+    manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    assert (manifest["state"], manifest["step"]) == ("failed", 4)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from typing import Any
 from safetensors.torch import load, save
 from torch import Tensor
 
-from uniface_ray.core.errors import StoppedError
+from uniface_ray.core.errors import StoppedError, UserError
 from uniface_ray.core.storage import Folder
 
 FOLDER = "checkpoints"
@@ -64,6 +64,8 @@ class Checkpoints:
         """Why the last one could not be written."""
         self.last = 0
         """Step of the last that is whole; 0 where there is none."""
+        self.damaged: set[str] = set()
+        """Names of those that `load` has passed over."""
 
     def save(self, state: State) -> None:
         """Write in the background; waits for the one before."""
@@ -99,22 +101,35 @@ class Checkpoints:
         return stopped
 
     def names(self) -> list[str]:
-        """Whole ones, oldest first."""
+        """Those that were written to the end, oldest first; what has become of them since, `load` finds out."""
         found = (_STATE.fullmatch(entry.name) for entry in self._sink.walk(FOLDER))
         return sorted(one[1] for one in found if one)
 
     def load(self) -> State | None:
-        """The newest that can be read, None where there is none."""
-        for name in reversed(self.names()):
+        """The newest that can be read, None where there is none.
+
+        Raises:
+            UserError: there are some, all of them damaged.
+        """
+        names = self.names()
+        for name in reversed(names):
             state = self._read(name)
             if state:
                 self.last = state.step
                 return state
+            self.damaged.add(name)
+        if names:
+            raise UserError(
+                f"sink.path is {self._sink.uri!r}, whose {FOLDER}/ has {', '.join(names)}, none of which can be read "
+                "(files are lost or changed): put them back, or use another sink.path to begin anew"
+            )
         return None
 
     def _read(self, name: str) -> State | None:
         """None for a damaged one."""
-        document = json.loads(self._sink.read(f"{FOLDER}/{name}.state.json"))
+        document = self._document(name)
+        if not document:
+            return None
         tensors: _Tensors = {}
         for file, expected in document.pop("files").items():
             try:
@@ -126,10 +141,18 @@ class Checkpoints:
             tensors.setdefault(file.rpartition("-")[0], {}).update(load(data))
         return State(**document, tensors=tensors)
 
+    def _document(self, name: str) -> dict[str, Any]:
+        """Empty for a damaged one."""
+        try:
+            return dict(json.loads(self._sink.read(f"{FOLDER}/{name}.state.json")))
+        except ValueError:
+            return {}
+
     def _try(self, state: State) -> None:
         try:
             self._write(state)
             self.last = state.step
+            self.damaged.discard(f"step-{state.step:08d}")
             self._prune()
         except Exception as error:
             self.error = error
@@ -147,7 +170,7 @@ class Checkpoints:
 
     def _prune(self) -> None:
         """Remove what is neither new nor best, and what dead runs have left half written."""
-        names = self.names()
+        names = [name for name in self.names() if name not in self.damaged]
         kept = {*names[-self._keep :], *([best] if self._best and (best := self._best_of(names)) else [])}
         for entry in [*self._sink.walk(FOLDER)]:
             name = entry.name.removeprefix(f"{FOLDER}/").partition(".")[0]
@@ -155,7 +178,7 @@ class Checkpoints:
                 self._sink.delete(entry.name)
 
     def _best_of(self, names: list[str]) -> str | None:
-        scores = {name: json.loads(self._sink.read(f"{FOLDER}/{name}.state.json"))["score"] for name in names}
+        scores = {name: self._document(name).get("score") for name in names}
         measured = {name: score for name, score in scores.items() if score is not None}
         return min(measured, key=lambda name: measured[name]) if measured else None
 

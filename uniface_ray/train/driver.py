@@ -98,7 +98,7 @@ def _run_alone(config: TrainConfig, model: CheckedModel, lease: Lease, view: Vie
         raise
     view.note(f"training {config.model.name} on {config.data.path}")
     steps = record.document["steps"]
-    last = 0
+    last: int | None = None
 
     def tell(line: dict[str, Any]) -> None:
         nonlocal last
@@ -180,6 +180,8 @@ def _dtype(config: TrainConfig, device: str) -> str:
 
 def told(line: dict[str, Any], steps: int) -> str:
     """A record as a line for people."""
+    if "note" in line:
+        return str(line["note"])
     step = f"step {line['step']:,} of {steps:,}"
     if "loss/total" not in line:
         losses = ", ".join(f"{name.partition('/')[2]} {value:.3f}" for name, value in line.items() if "/" in name)

@@ -14,7 +14,7 @@ class Hooks:
     Attributes:
         stopping: whether to save and end; each worker is asked before every step, and one yes is enough.
         leaving: whether to save after this step, because the machine is about to go; every worker says the same.
-        tell: hears each record of the journal, on the first worker.
+        tell: hears each record of the journal, on the first worker; also a `note` for people, with the `step`.
     """
 
     stopping: Callable[[], bool] = lambda: False

@@ -39,6 +39,9 @@ def train(config: TrainConfig, base: Base, world: World, sink: Folder, hooks: Ho
     shards.check()
     checkpoints = Checkpoints(sink, config.checkpoint.keep, config.checkpoint.best)
     state = _shared(world, checkpoints.load() if world.is_first else None) or State(0, 0, {})
+    if checkpoints.damaged:
+        names = ", ".join(sorted(checkpoints.damaged))
+        hooks.tell({"step": state.step, "note": f"going on from step {state.step:,}: {names} cannot be read any more"})
     journal = Journal(sink, config, state.step) if world.is_first else None
     validation = Validation(config, shards, base.processor, world)
     mixture = Mixture(config, shards, base.processor, world.rank, world.size)
