@@ -1,6 +1,7 @@
 """The training loop in this process: what it learns, and that it goes on as if nothing had been."""
 
 import json
+import shutil
 import weakref
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from tests.model.toys import toy_config
 from tests.s3_server import S3Server
 from tests.train.tokens import run_alone, save_toy, settings
 from uniface_ray.core.config import StorageConfig
-from uniface_ray.core.errors import StoppedError
+from uniface_ray.core.errors import StoppedError, UserError
 from uniface_ray.core.storage import Folder
 from uniface_ray.engine.adapters import merge
 from uniface_ray.engine.protocol import Ask, Text
@@ -260,3 +261,21 @@ def test_of_what_learns_one_copy_is_held_at_a_time(
     assert run_alone(config) == Outcome("done", 7)
     assert held == [0] * len(held)
     assert len(made) > 100
+
+
+def test_data_that_has_changed_is_refused_before_a_place_in_it_is_mistaken(
+    tokens: Path, toy: Path, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(tokens / "data" / "status=ok", data)
+    config = settings(data, toy, tmp_path / "run", "stages.steps=3")
+    assert run_alone(config, Stop(2)) == Outcome("interrupted", 2)
+    (data / "zz.parquet").write_bytes((data / "part-00000000.parquet").read_bytes())
+    with pytest.raises(UserError, match=r"whose files have changed since step 2 \(other names or sizes\)"):
+        run_alone(config)
+    (data / "zz.parquet").unlink()
+    document = tmp_path / "run/checkpoints/step-00000002.state.json"
+    known = json.loads(document.read_text())
+    assert known.pop("data")
+    document.write_text(json.dumps(known))  # as it was written before the files were noted
+    assert run_alone(config) == Outcome("done", 3)

@@ -1,6 +1,8 @@
 """The order of rows: of the seed alone, whatever shares the work; and how rows become batches."""
 
+import shutil
 from collections import deque
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -80,6 +82,17 @@ def test_a_stream_goes_on_from_any_place(tokens: Path, toy: Path) -> None:
         first.take(cut)
         rest = Stream(shards_of(tokens, toy), "vqa", seed=3, files=2, place=Place(**first.place.to_dict()))
         assert [(number, row["row_id"][0].as_py()) for number, row in rest.take(100 - cut)] == rows[cut:]
+
+
+def test_files_that_come_while_workers_start_are_those_of_none(tokens: Path, toy: Path, tmp_path: Path) -> None:
+    for name in ("a", "c"):
+        shutil.copy(tokens / "data/status=ok/part-00000000.parquet", tmp_path / f"{name}.parquet")
+    first = shards_of(tmp_path, toy)
+    assert first.names == ["a.parquet", "c.parquet"]
+    shutil.copy(tmp_path / "a.parquet", tmp_path / "b.parquet")
+    other = replace(shards_of(tmp_path, toy), listed=first.files)
+    assert (other.names, other.fingerprint) == (first.names, first.fingerprint)
+    assert shards_of(tmp_path, toy).fingerprint != first.fingerprint
 
 
 def test_shards_are_read_from_a_bucket_too(tokens: Path, toy: Path, place: Folder) -> None:

@@ -38,6 +38,7 @@ class State:
         tensors: `weights`, `optimizer`, `ema`: whole tensors by name; on the first worker only.
         facts: whatever else must go on: sums since the last line, tokens, time.
         score: held-out loss, where it was measured at this step.
+        data: `Shards.fingerprint` of the files that `places` are places of.
     """
 
     step: int
@@ -46,6 +47,7 @@ class State:
     tensors: _Tensors = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
     score: float | None = None
+    data: str = ""
 
 
 class Checkpoints:
@@ -165,7 +167,7 @@ class Checkpoints:
                 name, data = f"{group}-{number:03d}.safetensors", save(some)
                 self._sink.write(f"{stem}.{name}", data)
                 files[name] = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-        document = {name: getattr(state, name) for name in ("step", "stage", "places", "facts", "score")}
+        document = {name: getattr(state, name) for name in ("step", "stage", "places", "facts", "score", "data")}
         self._sink.write(f"{stem}.state.json", json.dumps({**document, "files": files}, indent=1).encode())
 
     def _prune(self) -> None:

@@ -3,7 +3,7 @@
 from contextlib import suppress
 from dataclasses import replace
 
-from uniface_ray.core.errors import UniFaceError
+from uniface_ray.core.errors import UniFaceError, UserError
 from uniface_ray.core.storage import Folder
 from uniface_ray.core.train_config import TrainConfig
 from uniface_ray.train.base import Base
@@ -35,10 +35,16 @@ def train(config: TrainConfig, base: Base, world: World, sink: Folder, hooks: Ho
         StoppedError: the storage failed; the same call goes on from the last checkpoint.
     """
     hooks = hooks or Hooks()
-    shards = Shards(config.data.path, config.storage, base.config, config.data.held_out)
-    shards.check()
+    shards = _shards(config, base, world)
     checkpoints = Checkpoints(sink, config.checkpoint.keep, config.checkpoint.best)
     state = _shared(world, checkpoints.load() if world.is_first else None) or State(0, 0, {})
+    if state.data not in ("", shards.fingerprint):
+        raise UserError(
+            f"data.path is {config.data.path!r}, whose files have changed since step {state.step:,} (other names or "
+            "sizes), so that its place in them is lost: bring back those that were there, or use another sink.path to "
+            "begin anew"
+        )
+    state = replace(state, data=shards.fingerprint)
     if checkpoints.damaged:
         names = ", ".join(sorted(checkpoints.damaged))
         hooks.tell({"step": state.step, "note": f"going on from step {state.step:,}: {names} cannot be read any more"})
@@ -68,6 +74,14 @@ def train(config: TrainConfig, base: Base, world: World, sink: Folder, hooks: Ho
         if journal:
             with suppress(OSError, UniFaceError):
                 journal.flush()
+
+
+def _shards(config: TrainConfig, base: Base, world: World) -> Shards:
+    """Of the files that the first worker sees: all must have the same order of rows, even while files still come."""
+    mine = Shards(config.data.path, config.storage, base.config, config.data.held_out)
+    shards = replace(mine, listed=world.told(mine.files if world.is_first else None))
+    shards.check()
+    return shards
 
 
 def _shared(world: World, state: State | None) -> State | None:

@@ -1,5 +1,7 @@
 """The files that training reads: parquet as `uniface tokenize` writes it."""
 
+import hashlib
+import json
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -35,12 +37,14 @@ class Shards:
         storage: how to reach S3.
         config: of the model that is trained.
         held_out: share of rows that is kept apart.
+        listed: name and bytes of each file, as another worker has found them; None looks for them.
     """
 
     path: str
     storage: StorageConfig
     config: UniFaceConfig
     held_out: float
+    listed: tuple[tuple[str, int], ...] | None = None
 
     @cached_property
     def folder(self) -> Folder:
@@ -51,22 +55,34 @@ class Shards:
 
     @cached_property
     def names(self) -> list[str]:
-        """The files, sorted.
+        """The files, sorted; see `files`."""
+        return [name for name, _ in self.files]
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes with the files' names and sizes, on which the order of rows depends."""
+        return hashlib.sha256(json.dumps(self.files).encode()).hexdigest()[:16]
+
+    @cached_property
+    def files(self) -> tuple[tuple[str, int], ...]:
+        """Name and bytes of each, sorted.
 
         Raises:
             UserError: there are none, or the storage gives no answer.
         """
+        if self.listed is not None:
+            return self.listed
         try:
             self.folder.check("data.path")
-            names = [entry.name for entry in self.folder.list() if entry.name.endswith(".parquet")]
+            files = tuple((one.name, one.size) for one in self.folder.list() if one.name.endswith(".parquet"))
         except OSError as error:
             raise explain(error, "data.path", self.folder.uri) from error
-        if not names:
+        if not files:
             raise UserError(
                 f"data.path is {self.path!r}, where there is no parquet file: give the sink of `uniface tokenize`, or "
                 "run it first"
             )
-        return names
+        return files
 
     def check(self) -> None:
         """Look at the first file.
