@@ -118,16 +118,17 @@ def test_a_bucket_is_as_good_as_a_disk(tokens: Path, toy: Path, tmp_path: Path, 
     assert {entry.name.partition("/")[0] for entry in sink.walk()} >= {"checkpoints", "report.html", "tensorboard"}
 
 
-@pytest.mark.slow
 def test_a_machine_that_is_about_to_go_saves_first(tokens: Path, toy: Path, tmp_path: Path) -> None:
     def crash(record: dict[str, Any]) -> None:
         if record["step"] == 4:
             raise CrashError
 
+    due, answers = [False, False, True, True], [False, True]
     rare = ["checkpoint.every_steps=100", "validation.every_steps=100", "stages.steps=5"]
     config = settings(tokens, toy, tmp_path, *rare)
     with pytest.raises(CrashError):
-        run_alone(config, Hooks(leaving=lambda step: step == 3, tell=crash))
+        run_alone(config, Hooks(due=lambda: due.pop(0), leaving=lambda: answers.pop(0), tell=crash))
+    assert not answers  # only asked when it was due
     begun: list[int] = []
     assert run_alone(config, Hooks(tell=lambda record: begun.append(record["step"]))) == Outcome("done", 5)
     assert begun[0] == 4

@@ -28,10 +28,25 @@ def configs() -> dict[str, UniFaceConfig]:
     return {"dense": dense, "experts": toy_config(max_text_length=24)}
 
 
-def runs(tokens: Path, model: Path, sink: Path, kind: str) -> list[Outcome]:
+class AskedByOne(Stop):
+    """The second worker alone wants to know who is leaving; the answer needs all of them."""
+
+    def __init__(self, step: int, rank: int) -> None:
+        super().__init__(step)
+        self.times = 0
+        self.due = lambda: rank == 1
+        self.leaving = self._meet
+
+    def _meet(self) -> bool:
+        self.times += 1
+        dist.barrier()
+        return self.times == 2
+
+
+def runs(tokens: Path, model: Path, sink: Path, kind: str, rank: int) -> list[Outcome]:
     """Of two workers, interrupted after two steps; the sharded one goes on after its look and leaves a step to do."""
     config = settings(tokens, model, sink, f"parallel.kind={kind}", *WORDS)
-    return [run_alone(config, Stop(2)), run_alone(config, Stop(2 if kind == "fsdp" else -1))]
+    return [run_alone(config, Stop(2)), run_alone(config, AskedByOne(2 if kind == "fsdp" else -1, rank))]
 
 
 def _worker(rank: int, folder: Path, tokens: Path) -> None:
@@ -40,7 +55,7 @@ def _worker(rank: int, folder: Path, tokens: Path) -> None:
     dist.init_process_group("gloo", where, rank=rank, world_size=2, timeout=timedelta(seconds=60))
     for model in configs():
         for kind in KINDS:
-            outcomes = runs(tokens, folder / model, folder / f"{model}-{kind}", kind)
+            outcomes = runs(tokens, folder / model, folder / f"{model}-{kind}", kind, rank)
             assert [one.step for one in outcomes] == [2, 4 if kind == "fsdp" else STEPS], outcomes
     dist.destroy_process_group()
 

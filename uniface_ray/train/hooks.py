@@ -13,12 +13,15 @@ class Hooks:
 
     Attributes:
         stopping: whether to save and end; each worker is asked before every step, and one yes is enough.
-        leaving: whether to save after this step, because the machine is about to go; every worker says the same.
+        due: whether `leaving` should be asked again; each worker is asked before every step, and one yes is enough.
+        leaving: whether to save now, because a machine is about to go; asked of all workers at the same step, and every
+            one says the same.
         tell: hears each record of the journal, on the first worker; also a `note` for people, with the `step`.
     """
 
     stopping: Callable[[], bool] = lambda: False
-    leaving: Callable[[int], bool] = lambda step: False
+    due: Callable[[], bool] = lambda: False
+    leaving: Callable[[], bool] = lambda: False
     tell: Callable[[dict[str, Any]], None] = lambda record: None
 
 

@@ -89,8 +89,11 @@ class StageRun:
         run, looks, saves = self.config.run, self.config.validation, self.config.checkpoint
         try:
             while True:
-                if self._must_stop():
+                stops, asks = self._heard()
+                if stops:
                     return self._save()
+                if asks and self.hooks.leaving():
+                    self._save()
                 self._step(next(self.shares))
                 step, is_last = self.state.step, self.state.step == self.stage.end
                 began_s = time.monotonic()
@@ -100,19 +103,20 @@ class StageRun:
                     self._look()
                 if is_last:
                     return self._save()
-                if step % saves.every_steps == 0 or self.hooks.leaving(step):
+                if step % saves.every_steps == 0:
                     self._save()
                 self.meter.pause(time.monotonic() - began_s)
         finally:
             self.shares.close()
 
-    def _must_stop(self) -> bool:
-        """Whether somebody asks for it; all workers hear of what one of them knows."""
-        stops, fails = self.world.sums([self.hooks.stopping(), self.checkpoints.error is not None])
+    def _heard(self) -> tuple[bool, bool]:
+        """Whether to stop, and to ask who is leaving; all workers hear of what one of them knows."""
+        known = [self.hooks.stopping(), self.hooks.due(), self.checkpoints.error is not None]
+        stops, asks, fails = self.world.sums(known)
         if fails:
             # The same error on all: the user sees that of whichever worker is heard first.
             raise self.world.told(self.checkpoints.failure())
-        return stops > 0
+        return stops > 0, asks > 0
 
     def _step(self, share: Share) -> None:
         world, step = self.world, self.state.step

@@ -25,8 +25,8 @@ from uniface_ray.train.parallel import World
 _ASK_EVERY_S = 0.5
 # Workers that have not asked for so long are gone, or were never there.
 _SILENT_S = 30.0
-# Asking about preemption makes all workers wait for each other.
-_LEAVING_EVERY_STEPS = 10
+# Asking about preemption makes all workers wait for each other; warnings come half a minute ahead, or more.
+_LEAVING_EVERY_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +101,11 @@ def in_group(settings: dict[str, Work]) -> Outcome | None:
     config = given.config
     context = ray.train.get_context()
     torch.set_num_threads(config.parallel.threads or max(1, (os.cpu_count() or 1) // context.get_local_world_size()))
-    asked = _Asked(given.post)
+    asked, leaving = _Asked(given.post), _Leaving()
     hooks = Hooks(
         stopping=asked.is_stopping,
-        leaving=_Leaving().is_leaving,
+        due=leaving.is_due,
+        leaving=leaving.is_leaving,
         tell=lambda record: given.post.tell.remote(record),
     )
     try:
@@ -147,9 +148,12 @@ class _Leaving:
 
     def __init__(self) -> None:
         self._known = False
+        self._asked_s = time.monotonic()
 
-    def is_leaving(self, step: int) -> bool:
-        if self._known or step % _LEAVING_EVERY_STEPS:
-            return False
+    def is_due(self) -> bool:
+        return not self._known and time.monotonic() - self._asked_s >= _LEAVING_EVERY_S
+
+    def is_leaving(self) -> bool:
         self._known = ray.train.get_preemption_info() is not None
+        self._asked_s = time.monotonic()
         return self._known
