@@ -280,3 +280,10 @@ def test_data_that_has_changed_is_refused_before_a_place_in_it_is_mistaken(
     assert known.pop("data")
     document.write_text(json.dumps(known))  # as it was written before the files were noted
     assert run_alone(config) == Outcome("done", 3)
+
+
+def test_what_no_stage_trains_is_not_looked_at(tokens: Path, toy: Path, tmp_path: Path) -> None:
+    run_alone(settings(tokens, toy, tmp_path, "stages.steps=1", "stages.draw=0"))
+    (held_out,) = [dict(one) for one in curve(tmp_path) if "held_out/total" in dict(one)]
+    assert held_out["held_out/text"] > 0
+    assert held_out["held_out/mask"] == 0

@@ -153,7 +153,7 @@ class ValidationConfig(Settings):
 
     Attributes:
         every_steps: between two looks.
-        rows: of each kind, whose losses are measured.
+        rows: of each kind that is trained, whose losses are measured.
         steps: of drawing the samples.
         guidance: of drawing the samples.
         max_new_tokens: of captioning the samples.

@@ -27,7 +27,7 @@ from uniface_ray.train.mixture import check_batch
 from uniface_ray.train.parallel import World
 from uniface_ray.train.record import Record
 from uniface_ray.train.shards import Shards
-from uniface_ray.train.stream import KINDS, check_kinds
+from uniface_ray.train.stream import check_kinds, kinds_of
 from uniface_ray.train.trained import check_trained
 
 _LEAST_CPUS = 4
@@ -79,8 +79,7 @@ def _check(config: TrainConfig) -> CheckedModel:
     shards.check()
     if not config.lora.rank:
         check_trained(base.config, config.stages.each(), shards.has_pixels)
-    shares = [stage.shares for stage in config.stages.each()]
-    check_kinds(shards, (kind for kind in KINDS if any(share[kind] for share in shares)))
+    check_kinds(shards, kinds_of(config.stages.each()))
     address = shards.folder.uri
     if f"{Folder(config.sink.path, config.storage).uri}/".startswith(f"{address}/"):
         raise UserError(

@@ -4,6 +4,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -26,6 +27,9 @@ _NEEDED = {
     "answers": _TEXTS,
 }
 _HELD_OUT_OF = 10_000
+
+Columns = Literal["texts", "codes", "features"]
+"""Of a table: `row_id` and texts; the codes too; and the features of the encoders, or pixels, which are the most."""
 
 
 @dataclass(frozen=True)
@@ -92,13 +96,13 @@ class Shards:
         """
         self.table(self.names[0], held_out=None).slice(0, 1)
 
-    def table(self, name: str, held_out: bool | None = False, features: bool = True) -> pa.Table:
+    def table(self, name: str, held_out: bool | None = False, columns: Columns = "features") -> pa.Table:
         """Rows of a file with the columns that training knows.
 
         Args:
             name: of the file.
-            features: also those of the encoders, or pixels.
             held_out: the rows that are kept apart, or those that are not; None for all.
+            columns: which to read.
 
         Raises:
             UserError: wrong columns, codes or features of another model, no parquet.
@@ -109,8 +113,9 @@ class Shards:
             with self.folder.open_input(name) as handle:
                 file = pq.ParquetFile(handle)
                 self._check_columns(file.schema_arrow, uri)
-                extras = self.extras if features else ()
-                known = [*_NEEDED, *(one for one in extras if one in file.schema_arrow.names)]
+                known = [name for name in _NEEDED if name != "codes" or columns != "texts"]
+                if columns == "features":
+                    known += [one for one in self.extras if one in file.schema_arrow.names]
                 table = file.read(known)
         except (OSError, pa.ArrowException) as error:
             if is_storage_failure(error):
@@ -118,7 +123,8 @@ class Shards:
             raise UserError(
                 f"data.path has {uri}, which cannot be read as parquet ({error}): write it again"
             ) from error
-        self._check_values(table, uri)
+        if columns != "texts":
+            self._check_values(table, uri)
         if held_out is None:
             return table
         apart = pa.array((table["row_id"].to_numpy() % _HELD_OUT_OF) < self.held_out * _HELD_OUT_OF)

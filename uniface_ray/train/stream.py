@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from uniface_ray.core.errors import UserError
+from uniface_ray.core.stages_config import Stage
 from uniface_ray.train.shards import Shards
 
 Kind = Literal["draw", "caption", "vqa"]
@@ -108,11 +109,17 @@ class Stream:
         names = list(self._shards.names)
         rng.shuffle(names)
         names = names[place.window * self._files :][: self._files]
-        tables = [self._shards.table(name, features=self._kind != "draw") for name in names]
+        tables = [self._shards.table(name, columns="codes" if self._kind == "draw" else "features") for name in names]
         table = pa.concat_tables(tables, promote_options="default")
         order = rows_of_kind(table, self._kind)
         random.Random(f"{self._seed}/{self._kind}/{place.epoch}/{place.window}").shuffle(order)
         return Window(table, order)
+
+
+def kinds_of(stages: Iterable[Stage]) -> list[Kind]:
+    """Those that any of the stages trains."""
+    shares = [stage.shares for stage in stages]
+    return [kind for kind in KINDS if any(share[kind] for share in shares)]
 
 
 def check_kinds(shards: Shards, kinds: Iterable[Kind]) -> None:
@@ -123,7 +130,7 @@ def check_kinds(shards: Shards, kinds: Iterable[Kind]) -> None:
     """
     missing = {*kinds}
     for name in shards.names:
-        table = shards.table(name, features=False)
+        table = shards.table(name, held_out=False, columns="texts")
         missing = {kind for kind in missing if not rows_of_kind(table, kind)}
         if not missing:
             return
@@ -144,11 +151,18 @@ def rows_of_kind(table: pa.Table, kind: Kind) -> list[int]:
 
 
 def held_out_rows(shards: Shards, kind: Kind, count: int) -> list[pa.Table]:
-    """Up to `count` held-out rows of a kind, the first of all files, as tables of one row."""
+    """Up to `count` held-out rows of a kind, the first of all files, as tables of one row.
+
+    Where there are few, many files are looked through: their texts, which are little beside the features.
+    """
     rows: list[pa.Table] = []
+    if not shards.held_out:
+        return rows
     for name in shards.names:
         if len(rows) >= count:
             break
+        if not rows_of_kind(shards.table(name, held_out=True, columns="texts"), kind):
+            continue
         table = shards.table(name, held_out=True)
         rows += [table.slice(row, 1) for row in rows_of_kind(table, kind)]
     return rows[:count]

@@ -21,7 +21,7 @@ from uniface_ray.train.losses import LOSSES, features_from
 from uniface_ray.train.parallel import World
 from uniface_ray.train.samples import SampleMaker, values_of
 from uniface_ray.train.shards import Shards
-from uniface_ray.train.stream import KINDS, held_out_rows
+from uniface_ray.train.stream import held_out_rows, kinds_of
 
 _ROWS_AT_ONCE = 16
 
@@ -46,7 +46,7 @@ class Example:
 
 
 class Validation:
-    """Held-out rows, the same at every look.
+    """Held-out rows of the kinds that are trained, the same at every look.
 
     Args:
         config: of the run.
@@ -57,10 +57,11 @@ class Validation:
 
     def __init__(self, config: TrainConfig, shards: Shards, processor: UniFaceProcessor, world: World) -> None:
         self._config, self._processor, self._world = config, processor, world
-        rows = {kind: held_out_rows(shards, kind, config.validation.rows) for kind in KINDS}
+        kinds = kinds_of(config.stages.each())
+        rows = {kind: held_out_rows(shards, kind, config.validation.rows) for kind in kinds}
         maker = SampleMaker(processor, config.data, config.run.seed)
         self._batches: list[Batch] = []
-        for kind in KINDS:
+        for kind in kinds:
             samples = [maker.make(kind, number, row) for number, row in enumerate(rows[kind])]
             # As many batches for every worker, though some be smaller: a sharded model needs all of them at a time.
             size = min(_ROWS_AT_ONCE, max(1, len(samples) // world.size))
@@ -68,7 +69,8 @@ class Validation:
             for number in range(count):
                 first = (number * world.size + world.rank) * size
                 self._batches.append(collate(processor.config, samples[first : first + size], config.loss.schedule))
-        self._samples = [values_of(row) for row in rows["caption"][: config.report.samples]]
+        captioned = rows.get("caption") or rows.get("draw") or []
+        self._samples = [values_of(row) for row in captioned[: config.report.samples]]
         seen = [maker.seen(row) for row in self._samples]
         self._seen = {name: torch.stack([one[name] for one in seen]) for name in (seen[0] if seen else {})}
 
