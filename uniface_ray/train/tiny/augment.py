@@ -88,8 +88,14 @@ _GREY_HIDES = ("hair_color", "skin", "background")
 _TINT_HIDES = ("skin", "background")
 
 
-def wild_views(faces: Tensor, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def wild_views(faces: Tensor, size: int, generator: torch.Generator, caps: float = 0.4) -> tuple[Tensor, Tensor]:
     """Views as `random_views`, nearer, some with a cap or glasses, some grey or vivid, some under coloured light.
+
+    Args:
+        faces: (B, 3, side, side) uint8.
+        size: side of the views in pixels.
+        generator: source of the randomness.
+        caps: share of the views with a cap.
 
     Returns:
         the views (B, 3, size, size), and what can still be told of them: (B, attributes) bool in the order of VALUES.
@@ -97,7 +103,7 @@ def wild_views(faces: Tensor, size: int, generator: torch.Generator) -> tuple[Te
     count = len(faces)
     told = torch.ones(count, len(VALUES), dtype=torch.bool)
     chance = torch.rand(5, count, generator=generator)
-    capped, grey, tinted, glasses = chance[0] < 0.4, chance[1] < 0.1, chance[2] < 0.3, chance[3] < 0.4
+    capped, grey, tinted, glasses = chance[0] < caps, chance[1] < 0.1, chance[2] < 0.3, chance[3] < 0.4
     vivid = chance[4] < 0.3
     hides = ((capped, _CAP_HIDES), (grey, _GREY_HIDES), (tinted | vivid, _TINT_HIDES))
     for chosen, names in hides:

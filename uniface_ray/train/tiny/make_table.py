@@ -41,7 +41,9 @@ _VIEWS = 48
 # Of every such number of views: as they are, to be drawn too; slightly changed; and wild.
 _PLAIN, _MILD = 16, 16
 # How often each kind of question is worded for one view; training takes one of them at a time.
-_CAPTIONS, _OPEN, _YES_NO, _SHOWS = 4, 4, 3, 2
+_CAPTIONS, _OPEN, _YES_NO, _SHOWS = 6, 4, 3, 2
+# Share of the wild views with a cap, under which nothing is said of the gender: of many, a reader learns to be silent.
+_CAPS = 0.15
 _PROMPTS, _LONG_PROMPTS = 5, 3
 
 
@@ -56,7 +58,7 @@ def rows(prepared: Prepared, weights: Tensor, count: int, seed: int = 0) -> Iter
         others = torch.multinomial(weights, _VIEWS - _PLAIN, replacement=True, generator=generator)
         drawn = random_views(prepared.faces[plain], size, generator, strength=0.2)
         mild = random_views(prepared.faces[others[:_MILD]], size, generator, strength=0.5)
-        wild, told = wild_views(prepared.faces[others[_MILD:]], size, generator)
+        wild, told = wild_views(prepared.faces[others[_MILD:]], size, generator, _CAPS)
         told = torch.cat([told.new_ones(_PLAIN + _MILD, told.shape[1]), told])
         views = ((torch.cat([drawn, mild, wild]) + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
         for place, index in enumerate([*plain.tolist(), *others.tolist()][: count - start]):
