@@ -2,12 +2,14 @@
 
 python -m benchmarks.uniface_tiny_tables --faces FOLDER --out FOLDER [--each 24]
 
-writes captions.parquet, answers.parquet and prompts.parquet (see `uniface_tiny_agreement`, whose faces, questions and
-prompts they are), and prints the commands that evaluate a model on them.
+writes captions.parquet, answers.parquet, descriptions.parquet and prompts.parquet (see `uniface_tiny_agreement`, whose
+faces, questions and prompts they are), and prints the commands that evaluate a model on them; with --collect instead,
+when these have run, writes what they found to benchmarks/results/.
 """
 
 import argparse
 import io
+import json
 import random
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from benchmarks.record import about, save
 from benchmarks.uniface_tiny_agreement import ATTRIBUTES, drawn_people
 from uniface_ray.train.tiny.appearance import read_appearance
 from uniface_ray.train.tiny.attributes import Attributes, decide
@@ -28,6 +31,8 @@ uniface evaluate source.path={out}/captions.parquet 'evaluate.labels=[{labels}]'
 task.max_new_tokens=64 sink.path={out}/captions
 uniface evaluate task=vqa source.path={out}/answers.parquet source.question_column=question \
 evaluate.answer_column=right sink.path={out}/answers
+uniface evaluate task=vqa source.path={out}/descriptions.parquet source.question_column=question \
+evaluate.answer_column=right sink.path={out}/descriptions
 uniface evaluate task=generate run=images task.guidance=2 source.path={out}/prompts.parquet \
 'evaluate.labels=[{labels}]' 'evaluate.judges=[JUDGE]' evaluate.real={out}/captions.parquet sink.path={out}/drawings"""
 
@@ -38,15 +43,27 @@ def _jpeg(face: Face) -> bytes:
     return buffer.getvalue()
 
 
+def _row(face: Face, pair: tuple[str, str]) -> dict[str, Any]:
+    question, right = pair
+    return {"image": _jpeg(face), "question": question, "right": right}
+
+
 def _labels(person: Attributes) -> dict[str, str | None]:
     return {name: person.value(name) for name in ATTRIBUTES}
 
 
-def _asked(person: Attributes, rng: random.Random) -> dict[str, Any] | None:
-    """A question about an attribute, one whether a description fits, and their answers; None where nothing is sure."""
+def _asked(person: Attributes, rng: random.Random) -> tuple[tuple[str, str] | None, tuple[str, str] | None]:
+    """A question about one attribute, one whether a description fits, and their answers; None if nothing is sure."""
     pairs = yes_no_pairs(person, rng)
-    chosen = [pair for pair in (rng.choice(pairs) if pairs else None, shows_pair(person, rng)) if pair]
-    return {"question": [one for one, _ in chosen], "right": [one for _, one in chosen]} if chosen else None
+    return rng.choice(pairs) if pairs else None, shows_pair(person, rng)
+
+
+def collect(out: Path) -> None:
+    """The metrics of all commands in one result file."""
+    result = about("benchmarks.uniface_tiny_tables")
+    for name in ("captions", "answers", "descriptions", "drawings"):
+        result[name] = json.loads((out / name / "metrics.json").read_text())["metrics"]
+    print(save(result, "uniface-tiny"))
 
 
 def main() -> None:
@@ -54,7 +71,11 @@ def main() -> None:
     parser.add_argument("--faces", type=Path, required=True, help="folder of parquet shards; the last fifth is used")
     parser.add_argument("--out", type=Path, required=True, help="folder for the tables")
     parser.add_argument("--each", type=int, default=24, help="faces to draw of each kind")
+    parser.add_argument("--collect", action="store_true", help="what the commands found, into a result file")
     arguments = parser.parse_args()
+    if arguments.collect:
+        collect(arguments.out)
+        return
     arguments.out.mkdir(parents=True, exist_ok=True)
     faces = [face for shard in split_shards(arguments.faces)[1] for face in read_faces(shard)]
     seen = read_appearance(np.stack([face.pixels for face in faces]))
@@ -63,7 +84,8 @@ def main() -> None:
     asked = [(face, _asked(person, rng)) for face, person in known]
     tables: dict[str, list[dict[str, Any]]] = {
         "captions": [{"image": _jpeg(face), **_labels(person)} for face, person in known],
-        "answers": [{"image": _jpeg(face), **pair} for face, pair in asked if pair],
+        "answers": [_row(face, pair) for face, (pair, _) in asked if pair],
+        "descriptions": [_row(face, pair) for face, (_, pair) in asked if pair],
         "prompts": [
             {"prompt": prompt, **_labels(person)} for person, prompt in zip(*drawn_people(arguments.each), strict=True)
         ],

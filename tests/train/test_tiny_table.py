@@ -36,7 +36,7 @@ def test_only_plain_views_of_real_faces_are_drawn_and_caps_hide_the_gender(prepa
         assert picture.size == (128, 128)
         assert max(high for _, high in picture.getextrema()) > 100  # a painted face is black here
     silent = [row for row in made if not any("wom" in text for text in [*row["answers"], *row["questions"]])]
-    assert 8 < len(silent) < 32  # four in ten of the wild views, which are a third
+    assert 2 < len(silent) < 16  # three in twenty of the wild views, which are a third
     assert all(len(row["questions"]) == len(row["answers"]) > 0 for row in made)
 
 
