@@ -1,7 +1,7 @@
 """A model elsewhere: what becomes of a request whose replica is lost. The handle is a plain object, without Ray."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,12 +24,14 @@ class Handle:
 
     def __init__(self, *plays: tuple[list[News], Exception | None]) -> None:
         self.plays, self.calls, self.cancelled = list(plays), 0, 0
+        self.full: list[list[str]] = []
         self.answer = self.watch = self
 
     def options(self, stream: bool) -> "Handle":
         return self
 
-    def remote(self, request: Request) -> "Response":
+    def remote(self, request: Request, full: Sequence[str] = ()) -> "Response":
+        self.full.append([*full])
         news, error = self.plays[self.calls]
         self.calls += 1
         return Response(news, error, self)
@@ -62,9 +64,10 @@ def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("uniface_ray.serve.remote_model._WAIT_S", 0.0)
 
 
-def asked(handle: Handle, request: Request) -> list[News]:
+def asked(handle: Handle, request: Request, replicas: int = 1) -> list[News]:
     async def ask() -> list[News]:
-        return [news async for news in RemoteModel(handle, 8, 3, (9, 2)).ask(request)]  # type: ignore[arg-type]
+        model = RemoteModel(handle, 8, 3, (9, 2), replicas)  # type: ignore[arg-type]
+        return [news async for news in model.ask(request)]
 
     return asyncio.run(ask())
 
@@ -128,6 +131,31 @@ def test_what_no_replica_can_mend_is_told_at_once() -> None:
     assert caught.value is refused
 
 
+def no_room(replica: str | None) -> ApiError:
+    error = busy("no room", 3)
+    error.replica = replica
+    return error
+
+
+def test_a_request_that_a_full_replica_refuses_goes_to_another_one() -> None:
+    handle = Handle(([], no_room("a")), ([text("done", True)], None))
+    assert asked(handle, Ask(PIXELS, "?", 4), replicas=2) == [text("done", True)]
+    assert handle.full == [[], ["a"]]
+
+
+@pytest.mark.parametrize(
+    ("replicas", "refuse", "calls"),
+    [(1, "abc", 1), (2, "abc", 2), (9, "abcd", 3), (9, "aab", 2), (9, [None, "a"], 1)],
+)
+def test_a_request_that_has_no_room_anywhere_is_refused_soon(
+    replicas: int, refuse: Sequence[str | None], calls: int
+) -> None:
+    handle = Handle(*[([], no_room(one)) for one in refuse])
+    with pytest.raises(ApiError, match="no room") as caught:
+        asked(handle, Ask(PIXELS, "?", 4), replicas)
+    assert (caught.value.status, handle.calls) == (429, calls)
+
+
 def test_a_reader_who_goes_takes_the_request_back() -> None:
     handle = Handle(([text("a"), text("ab"), text("abc", True)], None))
 
@@ -152,7 +180,7 @@ def test_what_has_no_room_anywhere_is_refused_before_it_is_read() -> None:
             return wait().__await__()
 
     class SlowHandle(Handle):
-        def remote(self, request: Request) -> Response:
+        def remote(self, request: Request, full: Sequence[str] = ()) -> Response:
             return Slow([], None, self)
 
     async def work() -> None:

@@ -1,15 +1,18 @@
 """`uniface serve`: from settings to a server that runs until it is told to end."""
 
+import asyncio
 import logging
 import os
 import re
 import signal
 import socket
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import redirect_stdout
+from functools import lru_cache
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from uniface_ray.cluster import Cluster, connect, joins_cluster
@@ -21,6 +24,7 @@ from uniface_ray.engine.device import local_gpus, resolve_device
 from uniface_ray.serve.catalogue import Entry, catalogue
 from uniface_ray.serve.keys import MAKE_KEY, check_open, with_environment
 
+_T = TypeVar("_T")
 _APP = "uniface"
 _LEAST_CPUS = 4
 _LOOK_S = 0.2
@@ -167,9 +171,24 @@ def _of_all(deployment: str, method: str) -> list[Any]:
     import ray.serve
 
     handle = ray.serve.get_deployment_handle(deployment, _APP)
-    if not handle.is_initialized:
-        handle._init(_run_router_in_separate_loop=True)  # this process has no event loop of its own
-    return list(handle.broadcast(method).results())
+
+    async def ask() -> list[Any]:
+        return list(await handle.broadcast(method).results_async())
+
+    return _beside(ask())
+
+
+def _beside(work: Coroutine[Any, Any, _T]) -> _T:
+    """What comes of it in the event loop that Serve's handles need: this thread has none."""
+    return asyncio.run_coroutine_threadsafe(work, _handles_loop()).result()
+
+
+@lru_cache(maxsize=1)
+def _handles_loop() -> asyncio.AbstractEventLoop:
+    """The one loop in which they live, as long as the process."""
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, name="handles", daemon=True).start()
+    return loop
 
 
 def _reload(entries: Sequence[Entry]) -> None:
@@ -193,7 +212,7 @@ def _end(cluster: Cluster) -> None:
     # Ray tells on standard output of each actor that Serve ends.
     with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
         if cluster.local:
-            ray.serve.shutdown()  # the proxy sends what the doors have given it
+            _beside(ray.serve.shutdown_async())  # the proxy sends what the doors have given it
         _leave(cluster)
 
 

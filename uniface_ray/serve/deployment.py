@@ -6,14 +6,15 @@
 import os
 import threading
 import time
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import ray
 from fastapi import FastAPI
 from ray import serve
 from ray.serve import Application
-from ray.serve.config import AutoscalingConfig, BackpressureConfig
+from ray.serve.config import AutoscalingConfig, AutoscalingPolicy, BackpressureConfig, RequestRouterConfig
 from ray.serve.handle import DeploymentHandle
 from ray.serve.schema import LoggingConfig
 
@@ -24,11 +25,14 @@ from uniface_ray.engine.device import resolve_device, resolve_dtype
 from uniface_ray.engine.protocol import Request
 from uniface_ray.serve.app import build_app
 from uniface_ray.serve.draining import drain
+from uniface_ray.serve.errors import ApiError
 from uniface_ray.serve.guarding import rule_of
 from uniface_ray.serve.keys import check_open, with_environment
 from uniface_ray.serve.models import News, outcome_of
 from uniface_ray.serve.ray_numbers import ray_numbers
 from uniface_ray.serve.remote_model import RemoteModel
+from uniface_ray.serve.routing import RoomRouter
+from uniface_ray.serve.scaling import DRAWINGS, BySlots
 from uniface_ray.serve.shared_limits import shared_gate
 
 if TYPE_CHECKING:  # a door starts in a third of the time without what only models need
@@ -61,16 +65,23 @@ class ModelReplica:
             )
 
         self._replica = Replica(config, model, make)
+        self._id = serve.get_replica_context().replica_id.unique_id
         threading.Thread(target=self._tell_load, name="load", daemon=True).start()
 
-    async def answer(self, request: Request) -> News:
-        """The outcome."""
-        return News(await outcome_of(self._replica, request), last=True)
+    async def answer(self, request: Request, full: Sequence[str] = ()) -> News:
+        """The outcome; `full` is for the router."""
+        with self._named():
+            return News(await outcome_of(self._replica, request), last=True)
 
-    async def watch(self, request: Request) -> AsyncGenerator[News]:
-        """What is known as it comes, and the outcome."""
-        async for news in self._replica.ask(request):
-            yield news
+    async def watch(self, request: Request, full: Sequence[str] = ()) -> AsyncGenerator[News]:
+        """What is known as it comes, and the outcome; `full` is for the router."""
+        with self._named():
+            async for news in self._replica.ask(request):
+                yield news
+
+    def record_autoscaling_stats(self) -> dict[str, float]:
+        """What Serve cannot count by itself, for `BySlots`."""
+        return {DRAWINGS: float(self._replica.loop.drawings)}
 
     async def ready(self) -> bool:
         """Whether it takes requests."""
@@ -91,6 +102,15 @@ class ModelReplica:
         """Serve replaces the replica when this raises."""
         self._replica.check()
 
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Let a refusal say whose it is: another replica may have room."""
+        try:
+            yield
+        except ApiError as error:
+            error.replica = self._id
+            raise
+
     def _tell_load(self) -> None:
         """To Prometheus, as Ray exports it: the sum over replicas is the model's."""
         while True:
@@ -107,7 +127,8 @@ class Door:
     def __init__(self, config: ServeConfig, models: dict[str, DeploymentHandle], sizes: dict[str, int]) -> None:
         waiting = config.serve.max_waiting
         room = room_of(config)
-        served = {name: RemoteModel(handle, sizes[name], waiting, room) for name, handle in models.items()}
+        most = config.engine.bounds[1]
+        served = {name: RemoteModel(handle, sizes[name], waiting, room, most) for name, handle in models.items()}
         self._app = build_app(config, served, shared_gate(rule_of(config)), [ray_numbers()])
 
     def __serve_build_asgi_app__(self) -> FastAPI:
@@ -151,16 +172,9 @@ def _replicas(config: ServeConfig, model: ModelConfig, device: str) -> Any:
     slots, room = engine.batch_size + settings.image_batch, 2 * settings.max_waiting
     least, most = engine.bounds
     gpus = engine.num_gpus if engine.num_gpus is not None else float(device != "cpu")
-    scaling = AutoscalingConfig(
-        min_replicas=least,
-        max_replicas=most,
-        target_ongoing_requests=max(1.0, _FULL * engine.batch_size),
-        upscale_delay_s=settings.upscale_delay_s,
-        downscale_delay_s=settings.downscale_delay_s,
-    )
     return serve.deployment(ModelReplica).options(
         name=f"model-{model.name}",
-        **({"num_replicas": least} if least == most else {"autoscaling_config": scaling}),
+        **({"num_replicas": least} if least == most else {"autoscaling_config": scaling_of(config)}),
         ray_actor_options={
             "num_cpus": engine.num_cpus,
             "num_gpus": gpus,
@@ -170,12 +184,32 @@ def _replicas(config: ServeConfig, model: ModelConfig, device: str) -> Any:
         max_ongoing_requests=slots + room + 8,
         # They wait at a door while a lost replica is replaced.
         max_queued_requests=slots + room,
+        **({"request_router_config": RequestRouterConfig(request_router_class=RoomRouter)} if most > 1 else {}),
         user_config={"path": model.path},
         health_check_period_s=settings.health_s,
         health_check_timeout_s=settings.health_s * 3,
         graceful_shutdown_timeout_s=settings.drain_s,
         max_constructor_retry_count=_TRIES,
         logging_config=LoggingConfig(enable_access_log=False),
+    )
+
+
+def scaling_of(config: ServeConfig) -> AutoscalingConfig:
+    """When replicas of a model come and go: by the slots that answers and drawings take, each of which has its own."""
+    slots, settings = config.engine.batch_size, config.serve
+    least, most = config.engine.bounds
+    # By its name: Serve pickles the module as a whole, so that its controller need not have it.
+    policy = AutoscalingPolicy(
+        policy_function=f"{BySlots.__module__}:{BySlots.__name__}",
+        policy_kwargs={"weight": slots / min(settings.image_batch, slots)},
+    )
+    return AutoscalingConfig(
+        min_replicas=least,
+        max_replicas=most,
+        target_ongoing_requests=max(1.0, _FULL * slots),
+        upscale_delay_s=settings.upscale_delay_s,
+        downscale_delay_s=settings.downscale_delay_s,
+        policy=policy,
     )
 
 
@@ -229,4 +263,4 @@ def _typed(value: Any) -> str:
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
-__all__ = ["Door", "ModelReplica", "application", "build_application", "replica_threads"]
+__all__ = ["Door", "ModelReplica", "application", "build_application", "replica_threads", "scaling_of"]

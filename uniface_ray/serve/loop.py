@@ -143,6 +143,11 @@ class EngineLoop:
         waiting = sum(self._calls.values()) - sum(running.values())
         return {"answers": running[False], "drawings": running[True], "waiting": waiting}
 
+    @property
+    def drawings(self) -> int:
+        """Drawings that are under way or wait."""
+        return self._calls[True]
+
     def trouble(self, step_s: float) -> str | None:
         """What is wrong with the engine: it has failed, or a step takes longer than `step_s` seconds."""
         if self._broken:

@@ -13,18 +13,22 @@ from uniface_ray.engine.protocol import Ask, Draw, Request
 from uniface_ray.serve.errors import ApiError, busy
 from uniface_ray.serve.loop import REPLICA_DIED, REPLICA_GONE
 from uniface_ray.serve.models import News
+from uniface_ray.serve.routing import FULL
 
 _LOG = logging.getLogger(__name__)
 _TRIES = 6
 _DEATHS = 2  # of replicas that had the request: it may be what they died of
 _WAIT_S = 0.2  # before the second try; each further one waits twice as long
 _READY_S = 5.0
+_ELSEWHERE = 2  # other replicas that are asked when one has no room
 
 
 class RemoteModel:
     """See `models.Served`. A request has its seed before it is sent, so asked again it comes to the same result."""
 
-    def __init__(self, handle: DeploymentHandle, image_size: int, max_waiting: int, room: tuple[int, int]) -> None:
+    def __init__(
+        self, handle: DeploymentHandle, image_size: int, max_waiting: int, room: tuple[int, int], replicas: int = 1
+    ) -> None:
         """Nothing is sent yet.
 
         Args:
@@ -32,10 +36,12 @@ class RemoteModel:
             image_size: of the model.
             max_waiting: requests that may wait at this side for a replica.
             room: for answers and for drawings in all replicas, as many as there may be.
+            replicas: as many as there may be.
         """
         self.image_size = image_size
         self._handle = handle
         self._max_waiting = max_waiting
+        self._elsewhere = min(_ELSEWHERE, replicas - 1)
         self._room = {False: room[0], True: room[1]}
         self._under_way = {False: 0, True: 0}
 
@@ -59,10 +65,11 @@ class RemoteModel:
     async def _ask_until_answered(self, request: Request) -> AsyncGenerator[News]:
         told = 0  # unfinished images that the reader has; an answer that begins anew is recognised by its words
         deaths = 0
+        full: list[str] = []  # replicas without room
         for attempt in range(1, _TRIES + 1):
             seen = 0
             try:
-                async with aclosing(self._ask(request)) as stream:
+                async with aclosing(self._ask(request, full)) as stream:
                     async for news in stream:
                         seen += 1
                         if news.last or not isinstance(request, Draw) or seen > told:
@@ -70,6 +77,10 @@ class RemoteModel:
                             yield news
                 return
             except Exception as error:
+                replica = _without_room(error)
+                if replica and replica not in full and len(full) < self._elsewhere:
+                    full.append(replica)
+                    continue
                 reason = _why_again(error)
                 if reason is None:
                     raise self._told(error) from error
@@ -92,10 +103,11 @@ class RemoteModel:
         except Exception:
             return False
 
-    async def _ask(self, request: Request) -> AsyncGenerator[News]:
+    async def _ask(self, request: Request, full: list[str]) -> AsyncGenerator[News]:
+        elsewhere = {FULL: full} if full else {}
         watched = request.watched if isinstance(request, Ask) else isinstance(request, Draw) and request.partials > 0
         if not watched:
-            response = self._handle.answer.remote(request)
+            response = self._handle.answer.remote(request, **elsewhere)
             done = False
             try:
                 news = await response
@@ -105,7 +117,7 @@ class RemoteModel:
                     response.cancel()
             yield news
             return
-        stream = self._handle.options(stream=True).watch.remote(request)
+        stream = self._handle.options(stream=True).watch.remote(request, **elsewhere)
         ended = False
         try:
             async for news in stream:
@@ -133,6 +145,12 @@ def _why_again(error: Exception) -> str | None:
     if isinstance(cause, ApiError) and cause.code in (REPLICA_DIED, REPLICA_GONE):
         return cause.message
     return None
+
+
+def _without_room(error: Exception) -> str | None:
+    """The replica that has no room for a request; None where the error is another one."""
+    cause = error.cause if isinstance(error, RayTaskError) else error
+    return cause.replica if isinstance(cause, ApiError) and cause.status == 429 else None
 
 
 def _died(error: Exception) -> bool:
