@@ -22,7 +22,7 @@ from tests.serve.test_chat import FACE, about, url
 MOST = 2**20
 SETTINGS = (
     f"guard.max_body_bytes={MOST}",
-    "guard.body_timeout_s=15",
+    "guard.body_timeout_s=30",  # a good request is answered meanwhile, on a busy machine too
     "guard.decoders=1",
     "decode.max_pixels=1000000",
     "decode.max_bytes=300000",

@@ -126,11 +126,7 @@ def test_hostile_requests_are_told_what_is_wrong_and_change_nothing(server: tupl
     before, health = memory(process), httpx2.get(f"{address}/healthz").json()
     wrong = asyncio.run(attack())
     assert wrong == [], "\n".join(wrong)
-    grown = [memory(process) - before]
-    while grown[-1] >= MORE_BYTES:  # what is kept for the next ones grows once more where many came at a time
-        assert len(grown) < 4, grown
-        before = memory(process)
-        assert asyncio.run(attacked(address, requests)) == []
-        grown.append(memory(process) - before)
+    grown = memory(process) - before
+    assert grown < MORE_BYTES, grown
     assert httpx2.get(f"{address}/healthz").json() == health == {"status": "ok"}
     assert httpx2.post(f"{address}{CHAT}", json=chat(), timeout=60).status_code == 200
