@@ -109,6 +109,7 @@ def test_held_out_rows_are_found_by_their_texts(tokens: Path, toy: Path, tmp_pat
     place = {name: number for number, name in enumerate(good.column_names)}
     none = pa.array([[]] * len(good), pa.list_(pa.string()))
     bad = good.set_column(place["questions"], "questions", none)
+    bad = bad.set_column(place["answers"], "answers", none)
     bad = bad.set_column(place["semantic"], "semantic", pa.array([b"x"] * len(good)))  # refused where it is read
     pq.write_table(bad, tmp_path / "a.parquet")
     shards = replace(shards_of(tmp_path, toy), held_out=0.9)

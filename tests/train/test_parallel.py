@@ -15,7 +15,7 @@ from tests.train.tokens import run_alone, save_toy, settings
 from uniface_ray.model import UniFaceConfig
 from uniface_ray.train.hooks import Outcome
 
-pytestmark = pytest.mark.slow  # each process imports torch anew
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # each process imports torch anew
 KINDS = ("ddp", "fsdp")
 STEPS = 5
 # The balance of experts is one of a worker's tokens, and a mean of two is another than that of all.
