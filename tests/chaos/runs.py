@@ -119,6 +119,8 @@ class Arena:
                     raise ChaosError(f"seed {schedule.seed}: {outcome.exit_codes}, see {log}")
                 outcome.exit_codes.append(self._attempt(words, sink, events, outcome, log))
                 code = outcome.exit_codes[-1]
+                if code > 0:
+                    self._tell(f"  seed {schedule.seed}: exit code {code}: {_last_line(log)}")
                 # A server that is down just when a run begins is taken for a wrong address, in seconds.
                 if code not in _EXIT_CODES and not (code == 2 and "does not answer" in log.read_text()[-2000:]):
                     raise ChaosError(f"seed {schedule.seed}: exit code {code}, see {log}")
@@ -209,6 +211,10 @@ class Arena:
             "RAY_worker_niceness": "0",
             "OMP_NUM_THREADS": "1",
         }
+
+
+def _last_line(log: Path) -> str:
+    return next((line for line in reversed(log.read_text(errors="replace").splitlines()) if line.strip()), "")
 
 
 def _chunks(sink: Folder, before: int) -> int:
