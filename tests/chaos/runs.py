@@ -22,7 +22,8 @@ from uniface_ray.core.storage import Folder
 
 _MOST_ATTEMPTS = 25
 _LOOK_EVERY_S = 0.1
-_EXIT_CODES = (0, 1, 3, 130, 143, -9)
+# -15: asked to end before it listens, while it imports; a shell shows it as 143 too.
+_EXIT_CODES = (0, 1, 3, 130, 143, -9, -15)
 
 
 class ChaosError(Exception):
