@@ -42,9 +42,9 @@ _VIEWS = 48
 _PLAIN, _MILD = 16, 16
 # How often each kind of question is worded for one view; training takes one of them at a time.
 _CAPTIONS, _OPEN, _YES_NO, _SHOWS = 6, 4, 3, 2
+_PROMPTS, _LONG_PROMPTS = 5, 3
 # Share of the wild views with a cap, under which nothing is said of the gender: of many, a reader learns to be silent.
 _CAPS = 0.15
-_PROMPTS, _LONG_PROMPTS = 5, 3
 
 
 def rows(prepared: Prepared, weights: Tensor, count: int, seed: int = 0) -> Iterator[dict[str, Any]]:
