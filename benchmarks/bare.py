@@ -35,9 +35,7 @@ from uniface_ray.tasks.registry import build_task
 
 class _Replica:
     def __init__(self, job: Job, threads: int | None) -> None:
-        self._replica = Replica(
-            job, aside(lambda: build_engine(job.config, job.device, job.dtype, threads, job.image_size))
-        )
+        self._replica = Replica(job, aside(lambda: build_engine(job.config, job.device, job.dtype, threads)))
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         chunks = list(_chunks(batch))

@@ -224,6 +224,8 @@ def _connect(config: JobConfig, view: View) -> Cluster:
 def _device(config: JobConfig, cluster: Cluster | None) -> str:
     if cluster and config.engine.device == "cuda":
         return "cuda"  # a cluster that scales to zero has no GPUs before it is asked for one
+    if cluster is None and config.engine.device == "auto" and not config.engine.holds_model:
+        return "cpu"  # without torch, which takes seconds to look for GPUs
     return resolve_device(config.engine, cluster.gpus if cluster else local_gpus())
 
 

@@ -13,8 +13,6 @@ from uniface_ray.batch.plan import Plan
 from uniface_ray.core.records import RejectError, RejectKind, row_id_of
 from uniface_ray.data.fetching import fetch
 from uniface_ray.data.images import decode_image
-from uniface_ray.data.pixels import fit_square
-from uniface_ray.data.squares import portrait
 
 _SIDE = 192
 # What ended a process of its own must not be decoded in the driver.
@@ -106,6 +104,10 @@ def thumbnail(data: bytes | None, max_pixels: int, face: Sequence[float] | None 
     """An encoded image, or the face with these points in it, as a small JPEG; None where it cannot be decoded."""
     if data is None:
         return None
+    # Only here: they bring torch, which a run of texts can do without.
+    from uniface_ray.data.pixels import fit_square
+    from uniface_ray.data.squares import portrait
+
     try:
         picture = decode_image(data, max_pixels)
         pixels = portrait(picture, face, _SIDE) if face else fit_square(picture, _SIDE)

@@ -10,8 +10,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
-import torch
-
 from uniface_ray.batch.chunking import limited, slices_of
 from uniface_ray.batch.isolation import decode_alone
 from uniface_ray.batch.job import Job
@@ -172,6 +170,8 @@ def _cycled(rows: Sequence[Row], count: int) -> list[Row]:
 
 def _peak_mib(device: str) -> int:
     if device == "cuda":
+        import torch
+
         return int(torch.cuda.max_memory_allocated() / 2**20)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
@@ -179,6 +179,8 @@ def _peak_mib(device: str) -> int:
 def _has_room(device: str) -> bool:
     """Whether as much again as is used is free."""
     if device == "cuda":
+        import torch
+
         free, total = torch.cuda.mem_get_info()
         return bool(free > total - free)
     free_bytes = available_bytes()  # where the system does not tell, only time bounds the trial

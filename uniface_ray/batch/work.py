@@ -26,7 +26,7 @@ def replica(job: Job, threads: int | None) -> Handler:
 
 
 def _engine(job: Job, threads: int | None) -> Engine:
-    engine = build_engine(job.config, job.device, job.dtype, threads, job.image_size)
+    engine = build_engine(job.config, job.device, job.dtype, threads)
     if isinstance(job.config.task, MeasureConfig):
         from uniface_ray.evaluate.eyes import with_eyes  # transformers' vision models, which no other task needs
 

@@ -81,6 +81,11 @@ class EngineConfig(Settings):
     image_size: int | None = Field(default=None, ge=16, le=4096)
 
     @property
+    def holds_model(self) -> bool:
+        """Whether a replica has a model, and so torch and a device, of its own."""
+        return self.kind in ("uniface", "transformers")
+
+    @property
     def bounds(self) -> tuple[int, int]:
         """The least and the most replicas, where nothing has been found out."""
         return self.replicas or (1, 1)

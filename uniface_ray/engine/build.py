@@ -19,9 +19,7 @@ _ASKED: dict[str, list[type[Request]]] = {
 }
 
 
-def build_engine(
-    config: JobConfig, device: str, dtype: str, threads: int | None = None, image_size: int | None = None
-) -> Engine:
+def build_engine(config: JobConfig, device: str, dtype: str, threads: int | None = None) -> Engine:
     """One replica's engine, with its weights on `device`.
 
     Args:
@@ -29,22 +27,19 @@ def build_engine(
         device: torch device.
         dtype: of the model.
         threads: of torch; None for its own choice.
-        image_size: of what the model takes, where it is known, which spares the null engine a look.
     """
     kind = config.engine.kind
     if kind == "openai":
         return RemoteEngine(config.remote, config.remote.image_size)
-    if kind == "null" and image_size is not None:
-        return NullEngine(image_size)
+    if kind == "null":
+        return NullEngine()
     if kind == "transformers":
         return _chat_engine(config, device, dtype, threads)
     from uniface_ray.engine.adapters import split
     from uniface_ray.engine.uniface import UniFaceEngine
-    from uniface_ray.engine.weights import check_model, model_folder
+    from uniface_ray.engine.weights import model_folder
 
-    base, adapter = split(config.model)
-    if kind == "null":
-        return NullEngine(check_model(base, config.storage).image_size)
+    _, adapter = split(config.model)
     return UniFaceEngine(
         model_folder(config.model, config.storage),
         device,

@@ -1,4 +1,7 @@
-"""What an engine will run, looked at before anybody waits for it."""
+"""What an engine will run, looked at before anybody waits for it.
+
+Of the libraries, a kind imports those of its models, which take seconds: see `build`.
+"""
 
 import hashlib
 
@@ -7,8 +10,7 @@ from uniface_ray.core.engine_config import RemoteConfig
 from uniface_ray.core.errors import UserError
 from uniface_ray.core.task_config import VqaConfig
 from uniface_ray.engine.adapters import check_adapter, split
-from uniface_ray.engine.chat_model import check_chat_model
-from uniface_ray.engine.guided import check_form, grammar_of
+from uniface_ray.engine.null import IMAGE_SIZE
 from uniface_ray.engine.remote import RemoteEngine
 from uniface_ray.engine.weights import CheckedModel, check_model
 
@@ -29,7 +31,11 @@ def check_engine(config: JobConfig) -> CheckedModel:
         raise UserError(f"engine.kind is {kind}, but model.adapter is for models of kind uniface: leave it out")
     if kind == "openai":
         return _check_remote(config.remote)
+    if kind == "null":
+        return CheckedModel(IMAGE_SIZE, hashlib.sha256(b"null").hexdigest())
     if kind == "transformers":
+        from uniface_ray.engine.chat_model import check_chat_model
+
         return check_chat_model(config.model, config.storage, config.engine.image_size)
     base, adapter = split(config.model)
     return check_adapter(adapter, base, config.storage) if adapter else check_model(base, config.storage)
@@ -48,6 +54,10 @@ def _check_remote(remote: RemoteConfig) -> CheckedModel:
 
 
 def _check_form(task: VqaConfig, kind: str) -> None:
+    if not task.choices and task.json_schema is None:
+        return
+    from uniface_ray.engine.guided import check_form, grammar_of
+
     try:
         # A server keeps to the form by means of its own.
         check_form(task.choices, task.json_schema) if kind != "openai" else grammar_of(task.choices, task.json_schema)

@@ -3,8 +3,6 @@
 import os
 import shutil
 
-import torch
-
 from uniface_ray.core.engine_config import EngineConfig
 from uniface_ray.core.errors import UserError
 
@@ -26,7 +24,7 @@ def resolve_device(engine: EngineConfig, gpus: float) -> str:
         )
     device = engine.device
     if device == "auto":
-        device = "cuda" if gpus and engine.kind in ("uniface", "transformers") else "cpu"
+        device = "cuda" if gpus and engine.holds_model else "cpu"
     if device == "cpu":
         _check_switches(engine)
     return device
@@ -56,4 +54,6 @@ def resolve_dtype(engine: EngineConfig, device: str) -> str:
 
 def local_gpus() -> int:
     """GPUs of this machine that torch can use."""
+    import torch  # only here: it takes seconds
+
     return torch.cuda.device_count()

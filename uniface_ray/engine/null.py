@@ -19,6 +19,7 @@ from uniface_ray.engine.protocol import (
     Text,
 )
 
+IMAGE_SIZE = 256  # in pixels of a side of what it takes, as Show-o does
 _SIDE = 8  # of drawings: to encode larger ones would take longer than everything else
 
 
@@ -28,7 +29,7 @@ class NullEngine:
     Texts are empty or a choice, drawings black and small, scores a half, and an image is one code.
     """
 
-    def __init__(self, image_size: int) -> None:
+    def __init__(self, image_size: int = IMAGE_SIZE) -> None:
         self.image_size = image_size
         self._black = np.zeros((3, _SIDE, _SIDE), np.uint8)
         self._done: list[tuple[int, Result | Reject]] = []

@@ -8,14 +8,9 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-from tokenizers import Tokenizer
-
 from uniface_ray.core.config import ModelConfig, StorageConfig
 from uniface_ray.core.errors import UserError
 from uniface_ray.core.storage import FileEntry, Folder
-from uniface_ray.model import UniFaceConfig, UniFaceForConditionalGeneration
-from uniface_ray.model.fitting import check_weights
 
 _NEEDED = ("config.json", "tokenizer.json")
 _SAMPLE_BYTES = 2**16
@@ -40,6 +35,13 @@ def check_model(model: ModelConfig, storage: StorageConfig) -> CheckedModel:
     Raises:
         UserError: no such folder, a file missing or cut off, a model of another kind, weights that do not fit it.
     """
+    # Only here: they take seconds, and whoever copies files or looks at an adapter's can do without.
+    import torch
+    from tokenizers import Tokenizer
+
+    from uniface_ray.model import UniFaceConfig, UniFaceForConditionalGeneration
+    from uniface_ray.model.fitting import check_weights
+
     if model.adapter is not None:
         raise UserError(f"model.adapter is {model.adapter!r}, but this command takes a whole model: leave it out")
     folder = Folder(model.path, storage)
