@@ -46,6 +46,15 @@ def test_a_stage_trains_what_it_names(trained: str, learns: str, does_not: str) 
     assert sorted(names) == sorted(saved_names(model, [stage]))
 
 
+def test_adapters_leave_the_image_encoders_alone() -> None:
+    model = toy_model()
+    assert any(name.endswith("q_proj.weight") for name, _ in model.encoders.named_parameters())
+    adapt(model, LoraConfig(rank=2), seed=0)
+    adapters = {name.partition(".lora_")[0] for name, _ in model.named_parameters() if "lora_" in name}
+    assert not any(name.startswith(("encoders.", "magvit.")) for name in adapters)
+    assert {f"showo.model.layers.1.self_attn.{name}" for name in ("q_proj", "k_proj", "v_proj", "dense")} < adapters
+
+
 def test_what_trains_nothing_is_told() -> None:
     dense = toy_model(token_experts=None, sequence_experts=None)
     (stage,) = StagesConfig(trained=("experts",)).each()

@@ -95,7 +95,7 @@ class LoraConfig(Settings):
         rank: of the adapters; 0 has none.
         alpha: their scale, divided by the rank.
         dropout: of their input.
-        targets: names of the layers that get one.
+        targets: names of the layers that get one; those of the image encoders never do.
         experts: also the routed experts.
     """
 

@@ -1,5 +1,6 @@
 """Low-rank adapters of peft, put into the model's layers and merged into their weights again."""
 
+import re
 from importlib.util import find_spec
 from typing import Any
 
@@ -9,6 +10,7 @@ from uniface_ray.core.errors import UserError
 from uniface_ray.core.stages_config import StagesConfig
 from uniface_ray.core.train_config import LoraConfig
 from uniface_ray.model.modeling import UniFaceForConditionalGeneration
+from uniface_ray.train.trained import FROZEN
 
 _EXPERTS = ("routed.up_proj", "routed.down_proj")
 
@@ -36,7 +38,7 @@ def adapt(model: UniFaceForConditionalGeneration, config: LoraConfig, seed: int)
     """Put adapters into `model`, in place.
 
     Args:
-        model: whose layers get them.
+        model: whose layers get them; those of its image tokenizer and encoders do not.
         config: of the adapters.
         seed: of their first weights.
 
@@ -54,7 +56,8 @@ def adapt(model: UniFaceForConditionalGeneration, config: LoraConfig, seed: int)
         r=config.rank,
         lora_alpha=config.alpha,
         lora_dropout=config.dropout,
-        target_modules=[*config.targets],
+        # An expression: names in a list also mean the layers so called in the encoders.
+        target_modules=rf"(?!{FROZEN})(.*\.)?({'|'.join(map(re.escape, config.targets))})",
         target_parameters=[*_EXPERTS] if config.experts else None,
     )
     torch.manual_seed(seed)

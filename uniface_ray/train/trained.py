@@ -13,6 +13,8 @@ from uniface_ray.model import UniFaceConfig, UniFaceForConditionalGeneration
 # The image tokenizer never learns: its codes are made already.
 _TOKENIZER = re.compile(r"^magvit\.")
 _ENCODERS = re.compile(r"^encoders\.(semantic|identity)\.|^clip\.")
+FROZEN = f"{_TOKENIZER.pattern}|{_ENCODERS.pattern}"
+"""What the names of weights begin with that stay as they are where `all` is trained."""
 _EXPERTS = re.compile(r"\.mlp\.(router|shared|routed)|\.sequence_experts\.|^encoders\.(resamplers|noise)\.")
 _ADAPTER = "lora_"
 
