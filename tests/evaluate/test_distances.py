@@ -95,7 +95,9 @@ def test_a_cloud_does_not_know_order_or_chunks() -> None:
     np.testing.assert_allclose(parts.moments(3).mean, whole.moments(3).mean)
     np.testing.assert_array_equal(parts.sample(), whole.sample())
     assert len(whole.sample()) == 100
-    assert len(whole.sample(0)) == 90
+    sizes = whole.sizes(sampled=True)
+    assert sizes.sum() == 100
+    assert [len(whole.sample(group)) for group in range(10)] == [100 - size for size in sizes]
 
 
 def test_intervals_hold_the_truth() -> None:
@@ -112,6 +114,37 @@ def test_intervals_hold_the_truth() -> None:
     again = kernel_distance(draw.normal(0, 1, size=(2000, 3)), draw.normal(1, 1, size=(2000, 3)))
     assert far.low - 1 < again < far.high + 1
     assert far.low > 0
+
+
+def test_images_of_one_prompt_are_left_out_together() -> None:
+    keys = np.repeat(np.random.default_rng(7).integers(0, 2**62, 40), 10)
+    cloud = Cloud(most=300)
+    cloud.add(keys, keys.astype(np.float32)[:, None])
+    for group in range(10):
+        left, gone = {*cloud.sample(group)[:, 0]}, {*cloud.sample()[:, 0]} - {*cloud.sample(group)[:, 0]}
+        assert len(cloud.sample()) - len(cloud.sample(group)) == 10 * len(gone), group
+        assert len(left) + len(gone) == 30
+
+
+@pytest.mark.parametrize("prompts", [1, 2, 4])
+def test_few_prompts_have_distances_and_an_interval_where_there_are_groups_to_leave_out(prompts: int) -> None:
+    draw = np.random.default_rng(8)
+    drawn, real = Cloud(), Cloud()
+    drawn.add(np.arange(200) % prompts, draw.normal(size=(200, 3)))
+    real.add(np.arange(400), draw.normal(size=(400, 3)))
+    for found in (frechet(drawn, real), kernel(drawn, real)):
+        assert math.isfinite(found.value)
+        assert found.method == ("none" if prompts == 1 else "jackknife")
+        assert math.isnan(found.low) if prompts == 1 else found.low < found.value < found.high
+
+
+def test_a_group_without_which_a_covariance_lacks_rank_is_not_left_out() -> None:
+    draw = np.random.default_rng(9)
+    drawn, real = Cloud(), Cloud()
+    drawn.add(np.array([0] * 58 + [1, 3]), draw.normal(size=(60, 10)))
+    real.add(np.arange(400), draw.normal(size=(400, 10)))
+    assert frechet(drawn, real).method == "none"
+    assert kernel(drawn, real).method == "jackknife"
 
 
 def test_how_many_images_a_covariance_needs() -> None:

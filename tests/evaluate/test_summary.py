@@ -1,6 +1,7 @@
 """Rows together: counts, intervals of rows that belong together, the best and the worst, numbers and the page."""
 
 import json
+import math
 import random
 from typing import Any
 
@@ -11,7 +12,8 @@ import pytest
 from uniface_ray.core.records import child_id_of
 from uniface_ray.core.report_data import Sample
 from uniface_ray.evaluate.agreement import agreement
-from uniface_ray.evaluate.findings import document, numbers_of, to_json
+from uniface_ray.evaluate.findings import Number, document, numbers_of, to_json
+from uniface_ray.evaluate.intervals import Estimate
 from uniface_ray.evaluate.measures import columns_of, measure_answer, measure_caption, measure_drawing
 from uniface_ray.evaluate.page import Evaluation, render
 from uniface_ray.evaluate.summary import Summary
@@ -162,7 +164,8 @@ def test_drawn_faces_are_compared_with_real_ones_where_there_are_enough() -> Non
 
 def test_the_page_tells_numbers_confusions_and_both_sheets() -> None:
     summary = drawings(30)
-    numbers = numbers_of(summary, faces(30).cloud, "toy")
+    alone = Number("apart", "apart", Estimate(2.5, math.nan, math.nan, 30, "none"), "of one prompt", bounded=False)
+    numbers = [*numbers_of(summary, faces(30).cloud, "toy"), alone]
     page = render(
         Evaluation(
             title="Evaluation of 30 drawings",
@@ -184,6 +187,7 @@ def test_the_page_tells_numbers_confusions_and_both_sheets() -> None:
     assert page.startswith("<!doctype html>")
     for told in ("gender: agreement", "100.0 %", "The model scores itself.", "best.jpg", "worst.jpg", "wom[ae]n"):
         assert told in page
+    assert '>2.5</td><td class="number">—</td>' in page
     assert "a &lt;b&gt;woman&lt;/b&gt;" in page
     assert "&lt;toy&gt;" in page
     assert "<script" not in page

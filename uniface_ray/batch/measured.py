@@ -133,7 +133,8 @@ def _line(number: Number) -> tuple[str, str]:
         return number.title, f"not known: {number.missing}"
     if number.bounded:
         return number.title, f"{100 * one.value:.1f} %  ({100 * one.low:.1f} to {100 * one.high:.1f}, of {one.known:,})"
-    return number.title, f"{one.value:.4g}  ({one.low:.4g} to {one.high:.4g}, of {one.known:,})"
+    interval = f"{one.low:.4g} to {one.high:.4g}" if one.method != "none" else "no interval"
+    return number.title, f"{one.value:.4g}  ({interval}, of {one.known:,})"
 
 
 class RunPictures:

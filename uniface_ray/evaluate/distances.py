@@ -94,6 +94,7 @@ class Cloud:
     seed: int = 0
     groups: list[Moments | None] = field(default_factory=lambda: [None] * GROUPS)
     _chance: Floats = field(default_factory=lambda: np.zeros(0))
+    _group: Ids = field(default_factory=lambda: np.zeros(0, np.int64))
     _rows: Floats | None = None
 
     def add(self, keys: Ids, features: Floats) -> None:
@@ -101,7 +102,7 @@ class Cloud:
         group = (uniform(keys, self.seed) * GROUPS).astype(np.int64)
         for number in np.unique(group):
             self._merge_group(int(number), Moments.of(features[group == number]))
-        self._sample(uniform(keys, self.seed + 1), features)
+        self._sample(uniform(keys, self.seed + 1), group, features)
 
     def merge(self, other: "Cloud") -> None:
         """Count in what another one has counted, of other rows under the same seed."""
@@ -109,7 +110,7 @@ class Cloud:
             if moments:
                 self._merge_group(number, moments)
         if other._rows is not None:
-            self._sample(other._chance, other._rows)
+            self._sample(other._chance, other._group, other._rows)
 
     @property
     def count(self) -> int:
@@ -126,33 +127,41 @@ class Cloud:
         return reduce(Moments.merge, chosen)
 
     def sample(self, without: int | None = None) -> Floats:
-        """The sampled rows (at most `most`, D), or those outside a tenth of them."""
+        """The sampled rows (at most `most`, D), or those outside a group."""
         assert self._rows is not None
-        kept = np.arange(len(self._rows)) % GROUPS != (-1 if without is None else without)
-        return self._rows[kept]
+        return self._rows if without is None else self._rows[self._group != without]
+
+    def sizes(self, sampled: bool = False) -> Ids:
+        """Images of each group (GROUPS,), or sampled ones."""
+        if sampled:
+            return np.bincount(self._group, minlength=GROUPS)
+        return np.array([group.count if group else 0 for group in self.groups], np.int64)
 
     def _merge_group(self, number: int, moments: Moments) -> None:
         before = self.groups[number]
         self.groups[number] = before.merge(moments) if before else moments
 
-    def _sample(self, chance: Floats, rows: Floats) -> None:
+    def _sample(self, chance: Floats, group: Ids, rows: Floats) -> None:
         """Keep the rows of the smallest chances: the same ones whatever the order in which they came."""
         rows = rows.astype(np.float32)
         if self._rows is not None:
-            chance, rows = np.concatenate([self._chance, chance]), np.concatenate([self._rows, rows])
+            chance, group = np.concatenate([self._chance, chance]), np.concatenate([self._group, group])
+            rows = np.concatenate([self._rows, rows])
         kept = np.argsort(chance, kind="stable")[: self.most]
-        self._chance, self._rows = chance[kept], rows[kept]
+        self._chance, self._group, self._rows = chance[kept], group[kept], rows[kept]
 
 
 def frechet(one: Cloud, other: Cloud) -> Estimate:
-    """Fréchet distance of two clouds, with its interval."""
-    without = [frechet_distance(one.moments(number), other.moments(number)) for number in range(GROUPS)]
+    """Fréchet distance of two clouds, with its interval where there are groups to leave out."""
+    left_out = _left_out(one.sizes(), other.sizes(), least=max(one.width, other.width) + 1)
+    without = [frechet_distance(one.moments(number), other.moments(number)) for number in left_out]
     return jackknife(frechet_distance(one.moments(), other.moments()), without, min(one.count, other.count))
 
 
 def kernel(one: Cloud, other: Cloud) -> Estimate:
-    """Kernel distance of two clouds' samples, with its interval."""
-    without = [kernel_distance(one.sample(number), other.sample(number)) for number in range(GROUPS)]
+    """Kernel distance of two clouds' samples, with its interval where there are groups to leave out."""
+    left_out = _left_out(one.sizes(sampled=True), other.sizes(sampled=True), least=2)
+    without = [kernel_distance(one.sample(number), other.sample(number)) for number in left_out]
     known = min(len(one.sample()), len(other.sample()))
     return jackknife(kernel_distance(one.sample(), other.sample()), without, known)
 
@@ -160,6 +169,19 @@ def kernel(one: Cloud, other: Cloud) -> Estimate:
 def least_images(width: int) -> int:
     """Images without which the covariance of `width` features has no full rank, with one group left out."""
     return math.ceil((width + 1) * GROUPS / (GROUPS - 1)) + GROUPS
+
+
+def _left_out(one: Ids, other: Ids, least: int) -> list[int]:
+    """Groups that hold something; none where a side has but one (all rows share a prompt) or keeps too few without one.
+
+    Args:
+        one: images of each group.
+        other: likewise.
+        least: images that must be left on each side.
+    """
+    if any(np.count_nonzero(side) < 2 or side.sum() - side.max() < least for side in (one, other)):
+        return []
+    return np.flatnonzero(one + other).tolist()
 
 
 def _root(covariance: Floats) -> Floats:

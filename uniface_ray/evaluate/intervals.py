@@ -20,11 +20,11 @@ _POISSON = np.cumsum([math.exp(-1) / math.factorial(count) for count in range(20
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A number with its 95 % interval; nan where there is nothing to tell from.
+    """A number with its 95 % interval; bounds are nan where there is nothing to tell them from.
 
     Attributes:
         known: rows that it is made of.
-        method: of the interval: `wilson`, `bootstrap` or `jackknife`.
+        method: of the interval: `wilson`, `bootstrap` or `jackknife`; `none` where there is none.
     """
 
     value: float
@@ -121,11 +121,13 @@ def jackknife(value: float, without: Sequence[float], known: int) -> Estimate:
 
     Args:
         value: of all rows.
-        without: of the rows without each of the groups, which were made at random.
+        without: of the rows without each of the groups, which were made at random; empty gives no interval.
         known: rows.
     """
+    if not without:
+        return Estimate(value, math.nan, math.nan, known, "none")
     left = np.asarray(without)
-    spread = _Z * math.sqrt((len(left) - 1) / len(left) * float(((left - left.mean()) ** 2).sum())) if len(left) else 0
+    spread = _Z * math.sqrt((len(left) - 1) / len(left) * float(((left - left.mean()) ** 2).sum()))
     return Estimate(value, value - spread, value + spread, known, "jackknife")
 
 

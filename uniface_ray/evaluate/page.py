@@ -81,7 +81,9 @@ def _row(number: Number) -> Element:
         return el("tr", title, el("td", "—", class_="number"), el("td", why, colspan="3", class_="meaning"), meaning)
     digits = 3 if number.bounded else 4
     interval = f"{found.low:.{digits}g} to {found.high:.{digits}g}"
-    if number.bounded:
+    if found.method == "none":
+        interval = "—"
+    elif number.bounded:
         interval = f"{100 * found.low:.1f} to {100 * found.high:.1f}"
     return el(
         "tr",
