@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -35,8 +36,11 @@ def test_batches_answer_as_online(make_app: MakeApp) -> None:
             client_of(address, BOB).batches.retrieve(client_of(address).batches.list().data[0].id)
 
 
-def test_a_batch_survives_its_server_and_its_process(make_app: MakeApp, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The server ends; the process at work is killed with all its children; another server takes the batch on."""
+@pytest.mark.parametrize("alone", [True, False])
+def test_a_batch_survives_its_server_and_its_process(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch, alone: bool
+) -> None:
+    """The server ends; the process at work is killed, or all its children too; another server takes the batch on."""
     body = chat_body(model="random", max_tokens=8)
     with serving(make_app()) as address:
         ann = client_of(address)
@@ -45,8 +49,13 @@ def test_a_batch_survives_its_server_and_its_process(make_app: MakeApp, monkeypa
     (process,) = [one for one in processes_of(number) if "batch_work" in one[1]]
     monkeypatch.setattr(module, "SILENCE_S", 6.0)
     monkeypatch.setattr(module, "_TEND_S", 1.0)
-    for pid, _ in processes_of(number):
-        os.kill(pid, signal.SIGKILL)
+    for pid, command in processes_of(number):
+        if not alone or "batch_work" in command:
+            os.kill(pid, signal.SIGKILL)
+    deadline = time.monotonic() + 120
+    while processes_of(number):  # its run ends by itself
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
     with serving(make_app()) as address:
         ann = client_of(address)
         assert ann.batches.retrieve(number).status == "in_progress"

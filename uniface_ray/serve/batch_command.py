@@ -39,7 +39,7 @@ def command_line(
     return [
         sys.executable,
         "-m",
-        "uniface_ray.cli",
+        "uniface_ray.serve.batch_run",
         command,
         f"source.path={folder.uri}/{home}/source",
         "source.format=parquet",

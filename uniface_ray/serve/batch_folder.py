@@ -22,6 +22,8 @@ from uniface_ray.serve.errors import ApiError
 from uniface_ray.serve.store import is_id
 
 ENDED = ("completed", "failed", "expired", "cancelled")
+# Processes that may work on a batch, one after the other; one more only gives out what they have done.
+MOST_ATTEMPTS = 5
 _OPEN = "open"
 
 
@@ -153,4 +155,4 @@ class BatchFolder:
         return found
 
 
-__all__ = ["ENDED", "BatchFolder"]
+__all__ = ["ENDED", "MOST_ATTEMPTS", "BatchFolder"]

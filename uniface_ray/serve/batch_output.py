@@ -53,10 +53,12 @@ def wrong_line(wrong: Wrong) -> bytes:
     return _line(wrong.custom_id, wrong.error.status, wrong.error.body)
 
 
-def undone_line(custom_id: str, why: str) -> bytes:
-    """A request that was not come to: `batch_expired` or `batch_cancelled`."""
-    message = f"this request was not done before the batch was {why.removeprefix('batch_')}"
-    return _encoded({**_head(custom_id), "response": None, "error": {"code": why, "message": message}})
+def undone_line(custom_id: str, end: str) -> bytes:
+    """A request that was not come to before the batch was `expired` or `cancelled`, or `completed` without it."""
+    code, message = f"batch_{end}", f"this request was not done before the batch was {end}"
+    if end == "completed":
+        code, message = "run_failed", "the run of this request failed; the log of the batch says why"
+    return _encoded({**_head(custom_id), "response": None, "error": {"code": code, "message": message}})
 
 
 def undone_ids(folder: Folder, home: str) -> Iterator[str]:

@@ -21,7 +21,7 @@ from uniface_ray.core.config import ModelConfig, StorageConfig
 from uniface_ray.core.serve_config import ServeConfig
 from uniface_ray.core.storage import Folder
 from uniface_ray.serve.batch_command import command_line, secrets_of
-from uniface_ray.serve.batch_folder import ENDED, BatchFolder
+from uniface_ray.serve.batch_folder import ENDED, MOST_ATTEMPTS, BatchFolder
 from uniface_ray.serve.batch_lines import Endpoint, Line, MalformedError, Offer, Wrong, read_lines
 from uniface_ray.serve.batch_output import error_lines, in_pieces, output_lines, undone_ids, undone_line, wrong_line
 from uniface_ray.serve.batch_source import Prepared, prepare
@@ -33,13 +33,16 @@ _LOG = logging.getLogger(__name__)
 BEAT_S = 5.0
 # More than a run takes to finish what is under way when it is asked to end.
 _END_S = 60.0
-# Asked to end, it exits with the first two; before it can hear that, and when it does not, the signal ends it.
-_INTERRUPTED = (130, 143, -signal.SIGTERM, -signal.SIGKILL)
+_MISTAKE = 2  # exit code of a run that will never do better
 _LOG_BYTES = 2**20
 
 
 class OvertakenError(Exception):
     """Another process works on this batch now."""
+
+
+class LaterError(Exception):
+    """A run has ended before its time; the same run goes on in the next process."""
 
 
 class Work:
@@ -84,7 +87,7 @@ class Work:
             self._prepared = asyncio.run(self._prepare())
             self._tell("in_progress", request_counts=self._counts())
             for table in self._prepared.tables:
-                if not self._end:
+                if not self._end and self._attempt <= MOST_ATTEMPTS:
                     self._run_pipeline(table.home, table.settings.model, table.settings.typed)
             self._finish()
         except MalformedError as error:
@@ -95,6 +98,8 @@ class Work:
             self._fail(error.message, error.code)
         except OSError:  # the storage: what is done stays done, and the next process goes on from it
             _LOG.exception("the storage of %s fails", self._batch.id)
+        except LaterError as error:  # likewise
+            _LOG.warning("%s: %s", self._batch.id, error)
         except Exception:
             _LOG.exception("%s failed", self._batch.id)
             self._fail("the server failed at this batch; its log says why", "internal_error")
@@ -129,10 +134,10 @@ class Work:
         return command_line(self._config, self._endpoint, self._batch.folder, home, named, typed)
 
     def _run_pipeline(self, home: str, model: str, typed: tuple[str, ...]) -> None:
-        """One run, to its end or until the batch shall end.
+        """One run, to its end or until the batch shall end; what a mistake in its settings leaves undone stays so.
 
         Raises:
-            ApiError: it failed.
+            LaterError: it ended before that.
         """
         words = self.words(home, model, typed)
         environment = {**os.environ, **secrets_of(self._config.storage)}
@@ -141,13 +146,14 @@ class Work:
                 return
             self._run = subprocess.Popen(words, env=environment, stdout=sys.stderr, start_new_session=True)
         code = self._run.wait()
-        if code not in (0, *_INTERRUPTED) or (code in _INTERRUPTED and not self._end):
-            raise ApiError(500, f"the run of {home.rpartition('/')[2]} ended with exit code {code}", code="run_failed")
+        if code not in (0, _MISTAKE) and not self._end:
+            raise LaterError(f"the run {home.rpartition('/')[2]} ended with exit code {code}")
 
     def _finish(self) -> None:
         self._tell("finalizing", request_counts=self._counts())
         if self._batch.attempts() != self._attempt:
             raise OvertakenError
+        self._drop_earlier()
         tables, folder = self._prepared.tables, self._batch.folder
         sinks = [(f"{table.home}/sink", table.settings.model) for table in tables]
         good = chain.from_iterable(output_lines(self._endpoint, folder, sink, model) for sink, model in sinks)
@@ -162,9 +168,8 @@ class Work:
         self._tell(end, request_counts=counts, output_file_id=output, error_file_id=errors)
 
     def _undone(self) -> Iterator[bytes]:
-        if self._end:
-            ids = chain.from_iterable(undone_ids(self._batch.folder, table.home) for table in self._prepared.tables)
-            yield from (undone_line(custom_id, f"batch_{self._end}") for custom_id in ids)
+        ids = chain.from_iterable(undone_ids(self._batch.folder, table.home) for table in self._prepared.tables)
+        yield from (undone_line(custom_id, self._end or "completed") for custom_id in ids)
 
     def _keep(self, lines: Iterator[bytes], what: str) -> tuple[str | None, int]:
         """A file of the lines, and how many they are; no file where there are none."""
@@ -173,8 +178,19 @@ class Work:
             return None, 0
         numbers = count(1)
         counted = (line for line in chain([first], lines) if next(numbers))
-        name = f"{self._batch.id}_{what}.jsonl"
+        name = self._named(what)
         return self._store.put(in_pieces(counted), name, "batch_output").id, next(numbers) - 1
+
+    def _drop_earlier(self) -> None:
+        """Remove what a process gave out that ended before it could say so."""
+        if self._attempt > 1:
+            names = (self._named("output"), self._named("error"))
+            for one in self._store.list():
+                if one.purpose == "batch_output" and one.filename in names:
+                    self._store.delete(one.id)
+
+    def _named(self, what: str) -> str:
+        return f"{self._batch.id}_{what}.jsonl"
 
     def _fail(self, message: str, code: str | None) -> None:
         data = [{"code": code, "message": message, "line": None, "param": None}]

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from uniface_ray.core.serve_config import ServeConfig
 from uniface_ray.core.storage import Folder
 from uniface_ray.serve.batch_command import SECRETS
-from uniface_ray.serve.batch_folder import ENDED, BatchFolder
+from uniface_ray.serve.batch_folder import ENDED, MOST_ATTEMPTS, BatchFolder
 from uniface_ray.serve.batch_lines import Endpoint
 from uniface_ray.serve.errors import ApiError
 from uniface_ray.serve.files import page, store_in, store_of
@@ -25,7 +25,6 @@ _LOG = logging.getLogger(__name__)
 _DAY_S = 86400
 # A process that works on a batch says so every few seconds; after so long without, another one may.
 SILENCE_S = 120.0
-_MOST_ATTEMPTS = 5
 _TEND_S = 10.0
 _SWEEP_S = 3600.0
 _TIMES = (
@@ -151,8 +150,8 @@ class Batches:
         number = batch.attempts() + 1
         if not batch.begin(number):
             return  # another server did
-        if number > _MOST_ATTEMPTS:
-            what = f"the process that worked on it ended {_MOST_ATTEMPTS} times before it was done"
+        if number > MOST_ATTEMPTS + 1:
+            what = f"the process that worked on it ended {number - 1} times before it was done"
             errors = {
                 "object": "list",
                 "data": [{"code": "internal_error", "message": what, "line": None, "param": None}],
