@@ -54,11 +54,22 @@ def test_a_list_has_a_value_for_each_stage_and_one_value_holds_for_all() -> None
         (["parallel.workers=[2,1]"], r"needs 0 <= min <= max, and \[2, 1\] is not"),
         (["loss.schedule=pow0"], r"loss.schedule=pow0: must be cosine, linear"),
         (["optimizer.ema=1"], r"optimizer.ema=1: must be less than 1"),
+        (
+            ["checkpoint.every_steps=150"],
+            r"checkpoint.every_steps is 150 and validation.every_steps 100, .* make one a multiple of the other",
+        ),
+        (["checkpoint.export=best", "data.held_out=0"], r"checkpoint.export is best, but .* data.held_out 0: none of"),
+        (["checkpoint.export=best", "checkpoint.best=false"], r"but checkpoint.best is false, validation.rows 128"),
     ],
 )
 def test_what_is_refused_is_told_with_its_rule(words: list[str], told: str) -> None:
     with pytest.raises(UserError, match=told):
         composed(*words)
+
+
+@pytest.mark.parametrize("more", ["validation.every_steps=50", "checkpoint.best=false", "validation.rows=0"])
+def test_checkpoints_of_which_none_need_be_the_best_are_free(more: str) -> None:
+    assert composed("checkpoint.every_steps=150", more).checkpoint.every_steps == 150
 
 
 def test_what_is_missing_is_told() -> None:

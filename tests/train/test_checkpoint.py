@@ -48,6 +48,13 @@ def test_the_newest_and_the_best_are_kept(tmp_path: Path) -> None:
     both, newest = Checkpoints(sink, 2, best=True), Checkpoints(sink, 2, best=False)
     saved(both, *(state(step, score) for step, score in scores.items()))
     assert both.names() == [f"step-{step:08d}" for step in (2, 4, 5)]
+    best = both.best()
+    assert best is not None
+    assert (best.step, best.tensors["weights"]["a"][0].item()) == (2, 2.0)
+    sink.write("checkpoints/step-00000002.weights-000.safetensors", b"x")
+    next_best = both.best()
+    assert next_best is not None
+    assert next_best.step == 5
     saved(newest, state(6))
     assert newest.names() == [f"step-{step:08d}" for step in (5, 6)]
     assert {entry.name.partition(".")[0] for entry in sink.walk("checkpoints")} == {

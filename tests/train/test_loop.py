@@ -24,6 +24,7 @@ from uniface_ray.train.checkpoint import Checkpoints, State
 from uniface_ray.train.hooks import Hooks, NotFiniteError, Outcome
 from uniface_ray.train.journal import read_records
 from uniface_ray.train.snapshot import Snapshot
+from uniface_ray.train.validation import dealt
 
 # Two stages, an average, and accumulation: all that a checkpoint has to carry.
 ALL = ["stages=experts-first", "stages.steps=[3,4]", "optimizer.ema=0.5", "parallel.accumulation=2"]
@@ -280,6 +281,29 @@ def test_data_that_has_changed_is_refused_before_a_place_in_it_is_mistaken(
     assert known.pop("data")
     document.write_text(json.dumps(known))  # as it was written before the files were noted
     assert run_alone(config) == Outcome("done", 3)
+
+
+def test_the_model_can_be_that_of_the_best_checkpoint(tokens: Path, toy: Path, tmp_path: Path) -> None:
+    # The last steps are so large that they unlearn what the first have learnt.
+    words = ["stages.steps=[2,2]", "stages.learning_rate=[1e-3,10]", "stages.trained=all", "stages.warmup_steps=0"]
+    seen = ["validation.every_steps=2", "checkpoint.best=true", "checkpoint.keep=1"]
+    config = settings(tokens, toy, tmp_path, *words, *seen)
+    assert run_alone(config) == Outcome("done", 4)
+    last = weights(tmp_path)["showo.lm_head.weight"]
+    notes: list[str] = []
+    best = config.model_copy(update={"checkpoint": config.checkpoint.model_copy(update={"export": "best"})})
+    assert run_alone(best, Hooks(tell=lambda record: notes.append(str(record.get("note"))))) == Outcome("done", 4)
+    assert notes == ["the model is that of step 2, which is the best"]
+    found = weights(tmp_path)["showo.lm_head.weight"]
+    assert not torch.equal(found, last)
+    assert torch.equal(found, load_file(next(tmp_path.glob("checkpoints/*02.weights-000*")))["showo.lm_head.weight"])
+
+
+def test_held_out_rows_are_the_same_for_any_number_of_workers() -> None:
+    for rows, workers in [(0, 2), (1, 3), (4, 3), (40, 1), (40, 3), (128, 7)]:
+        shares = [dealt(rows, rank, workers) for rank in range(workers)]
+        assert len({len(share) for share in shares}) == 1, (rows, workers)
+        assert sorted(number for share in shares for part in share for number in part) == [*range(rows)]
 
 
 def test_what_no_stage_trains_is_not_looked_at(tokens: Path, toy: Path, tmp_path: Path) -> None:

@@ -68,6 +68,7 @@ def words(data: Path, model: Path, sink: Path | str) -> list[str]:
         "stages.learning_rate=1e-3",
         "run.log_every_steps=1",
         "checkpoint.every_steps=2",
+        "checkpoint.best=false",
         "validation.every_steps=3",
         "validation.rows=4",
         "validation.steps=2",

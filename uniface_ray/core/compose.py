@@ -170,6 +170,8 @@ def absolute(path: str) -> str:
 
 
 def _explain(error: ErrorDetails, settings: dict[str, Setting], fields: dict[str, FieldInfo]) -> str:
+    if not error["loc"]:  # of several groups together
+        return error["msg"].removeprefix("Value error, ")
     group, *rest = error["loc"]
     if group == "task":  # the schema has one for each task, and says which
         rest = rest[1:]

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from uniface_ray.core.config import (
     ClusterConfig,
@@ -141,11 +141,13 @@ class CheckpointConfig(Settings):
         every_steps: between two; a lost worker costs at most so many.
         keep: newest ones.
         best: also that of the lowest held-out loss.
+        export: which one `model/` is made of, `last` or `best`.
     """
 
     every_steps: int = Field(default=100, ge=1)
     keep: int = Field(default=2, ge=1)
     best: bool = True
+    export: Literal["last", "best"] = "last"
 
 
 class ValidationConfig(Settings):
@@ -197,3 +199,22 @@ class TrainConfig(Settings):
     storage: StorageConfig = StorageConfig()
     cluster: ClusterConfig = ClusterConfig()
     report: ReportConfig = ReportConfig()
+
+    @model_validator(mode="after")
+    def _the_best_can_be_told(self) -> "TrainConfig":
+        saves, looks = self.checkpoint, self.validation
+        is_looked_at = looks.rows > 0 and self.data.held_out > 0
+        if saves.export == "best" and not (saves.best and is_looked_at):
+            raise ValueError(
+                f"checkpoint.export is best, but checkpoint.best is {str(saves.best).lower()}, validation.rows "
+                f"{looks.rows} and data.held_out {self.data.held_out:g}: none of them may be false or 0, or use "
+                "checkpoint.export=last"
+            )
+        least, most = sorted((saves.every_steps, looks.every_steps))
+        if saves.best and is_looked_at and most % least:
+            raise ValueError(
+                f"checkpoint.every_steps is {saves.every_steps} and validation.every_steps {looks.every_steps}, but "
+                "the best checkpoint is one that was looked at: make one a multiple of the other, or use "
+                "checkpoint.best=false"
+            )
+        return self

@@ -127,6 +127,12 @@ class Checkpoints:
             )
         return None
 
+    def best(self) -> State | None:
+        """That of the lowest score which can be read; None where none has a score."""
+        scores = self._scores(self.names())
+        found = (self._read(name) for name in sorted(scores, key=lambda name: scores[name]))
+        return next((state for state in found if state), None)
+
     def _read(self, name: str) -> State | None:
         """None for a damaged one."""
         document = self._document(name)
@@ -173,16 +179,18 @@ class Checkpoints:
     def _prune(self) -> None:
         """Remove what is neither new nor best, and what dead runs have left half written."""
         names = [name for name in self.names() if name not in self.damaged]
-        kept = {*names[-self._keep :], *([best] if self._best and (best := self._best_of(names)) else [])}
+        kept = {*names[-self._keep :]}
+        if self._best and (scores := self._scores(names)):
+            kept.add(min(scores, key=lambda name: scores[name]))
         for entry in [*self._sink.walk(FOLDER)]:
             name = entry.name.removeprefix(f"{FOLDER}/").partition(".")[0]
             if name not in kept:
                 self._sink.delete(entry.name)
 
-    def _best_of(self, names: list[str]) -> str | None:
+    def _scores(self, names: list[str]) -> dict[str, float]:
+        """Of those that have one."""
         scores = {name: self._document(name).get("score") for name in names}
-        measured = {name: score for name, score in scores.items() if score is not None}
-        return min(measured, key=lambda name: measured[name]) if measured else None
+        return {name: score for name, score in scores.items() if score is not None}
 
 
 def _in_files(tensors: dict[str, Tensor]) -> Iterator[dict[str, Tensor]]:

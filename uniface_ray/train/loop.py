@@ -67,7 +67,12 @@ def train(config: TrainConfig, base: Base, world: World, sink: Folder, hooks: Ho
         checkpoints.check()
         if journal:
             journal.flush()
-            export(base, config, state.tensors["weights"] | state.tensors.get("ema", {}), sink)
+            chosen = (checkpoints.best() if config.checkpoint.export == "best" else None) or state
+            if chosen.step < state.step:
+                hooks.tell(
+                    {"step": state.step, "note": f"the model is that of step {chosen.step:,}, which is the best"}
+                )
+            export(base, config, chosen.tensors["weights"] | chosen.tensors.get("ema", {}), sink)
         return Outcome("done", state.step)
     finally:
         checkpoints.wait()

@@ -60,15 +60,13 @@ class Validation:
         kinds = kinds_of(config.stages.each())
         rows = {kind: held_out_rows(shards, kind, config.validation.rows) for kind in kinds}
         maker = SampleMaker(processor, config.data, config.run.seed)
-        self._batches: list[Batch] = []
+        self._batches: list[tuple[Batch, bool]] = []
+        """Each with whether it counts."""
         for kind in kinds:
             samples = [maker.make(kind, number, row) for number, row in enumerate(rows[kind])]
-            # As many batches for every worker, though some be smaller: a sharded model needs all of them at a time.
-            size = min(_ROWS_AT_ONCE, max(1, len(samples) // world.size))
-            count = len(samples) // (size * world.size)
-            for number in range(count):
-                first = (number * world.size + world.rank) * size
-                self._batches.append(collate(processor.config, samples[first : first + size], config.loss.schedule))
+            for numbers in dealt(len(samples), world.rank, world.size):
+                share = [samples[number] for number in numbers] or samples[:1]
+                self._batches.append((collate(processor.config, share, config.loss.schedule), len(numbers) > 0))
         captioned = rows.get("caption") or rows.get("draw") or []
         self._samples = [values_of(row) for row in captioned[: config.report.samples]]
         seen = [maker.seen(row) for row in self._samples]
@@ -81,16 +79,17 @@ class Validation:
         Args:
             module: the trainee, wrapped or not.
         """
-        mine = sum((batch.counts for batch in self._batches), Counts(parts=0))
+        mine = sum((batch.counts for batch, is_counted in self._batches if is_counted), Counts(parts=0))
         whole = self._world.sums([mine.text, mine.masked, mine.images, mine.parts])
         counts = Counts(*(int(number) for number in whole))
         if not counts.parts:
             return {}
         total = [0.0] * len(LOSSES)
-        for batch in self._batches:
+        for batch, is_counted in self._batches:
             with self._world.autocast():
                 found = module(batch.to(self._world.device), counts)
-            total = [a + b for a, b in zip(total, found.tolist(), strict=True)]
+            if is_counted:
+                total = [a + b for a, b in zip(total, found.tolist(), strict=True)]
         return {name: value for name, value in zip(LOSSES, self._world.sums(total), strict=True) if name != "balance"}
 
     @torch.no_grad()
@@ -123,6 +122,15 @@ class Validation:
             Example(row["row_id"], caption, self._processor.answer_text(ids), image, drawn)
             for row, caption, ids, image, drawn in zip(self._samples, captions, said, *pictures, strict=True)
         ]
+
+
+def dealt(rows: int, rank: int, workers: int) -> list[range]:
+    """Numbers of one worker's rows in each pass; each of the `rows` is somebody's.
+
+    All workers have as many passes, as a sharded model needs all of them at a time; in the last one some have no row.
+    """
+    mine, most = range(rank, rows, workers), -(-rows // workers)
+    return [mine[first : first + _ROWS_AT_ONCE] for first in range(0, most, _ROWS_AT_ONCE)]
 
 
 def _jpegs(model: UniFaceForConditionalGeneration, codes: Tensor) -> list[bytes]:
