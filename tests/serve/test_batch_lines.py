@@ -136,15 +136,26 @@ def test_edits_have_a_mask_or_a_box() -> None:
         (chat_body("s3://bucket/face.jpg"), "invalid_image_url"),
         (chat_body("http://faces.example.com/face.jpg"), "invalid_image_url"),
         (chat_body("/etc/passwd"), "invalid_image_url"),
+        (chat_body(guided_choice=[f"{n}{'é' * 900}" for n in range(20)]), "setting_too_long"),
         ({"messages": []}, "invalid_value"),
         ({"messages": [{"role": "user", "content": "who?"}]}, "image_required"),
         ({}, "missing_required_parameter"),
     ],
 )
 def test_a_wrong_line_fails_alone(body: dict[str, Any], code: str) -> None:
-    wrong, good = read(line("a", body), line("b", chat_body()))
+    wrong, good = read(line("a", body), line("b", chat_body()), most_bytes=10**6)
     assert isinstance(wrong, Wrong)
     assert (wrong.custom_id, wrong.error.code) == ("a", code)
+    assert isinstance(good, Line)
+
+
+def test_a_schedule_is_no_book() -> None:
+    body = {"prompt": "a face", "schedule": f"pow{'0' * 140_000}1"}
+    wrong, good = read(
+        line("a", body, IMAGES), line("b", {**body, "schedule": "pow0.25"}, IMAGES), endpoint=IMAGES, most_bytes=10**6
+    )
+    assert isinstance(wrong, Wrong)
+    assert wrong.error.code == "invalid_value"
     assert isinstance(good, Line)
 
 

@@ -64,7 +64,7 @@ def test_every_error_has_the_same_shape(request_: dict[str, Any], status: int, e
     assert list(body["error"]) == ["message", "type", "param", "code"]
     assert error.items() <= body["error"].items()
     assert "secret" not in response.text
-    assert response.headers.get("Retry-After") == ("7" if status == 429 else None)
+    assert response.headers.get("Retry-After") == ("8" if status == 429 else None)
 
 
 def test_an_error_survives_the_way_between_processes() -> None:

@@ -156,6 +156,13 @@ def test_a_request_that_has_no_room_anywhere_is_refused_soon(
     assert (caught.value.status, handle.calls) == (429, calls)
 
 
+def test_a_refusal_of_the_last_one_that_is_asked_is_told() -> None:
+    handle = Handle(*[([], gone())] * 5, ([], no_room("a")))
+    with pytest.raises(ApiError, match="no room") as caught:
+        asked(handle, Ask(PIXELS, "?", 4), replicas=2)
+    assert (caught.value.status, handle.calls) == (429, 6)
+
+
 def test_a_reader_who_goes_takes_the_request_back() -> None:
     handle = Handle(([text("a"), text("ab"), text("abc", True)], None))
 

@@ -55,9 +55,15 @@ class VqaConfig(AnswerConfig):
 _SCHEDULES = r"cosine|linear|log-linear|sigmoid|pow(?=[\d.]*[1-9])\d+(\.\d+)?"
 
 
+_LONGEST_SCHEDULE = 20
+
+
 def _known_schedule(value: str) -> str:
-    if not re.fullmatch(_SCHEDULES, value):
-        raise ValueError("must be cosine, linear, log-linear, sigmoid, or pow<k> such as pow2 or pow0.5")
+    if len(value) > _LONGEST_SCHEDULE or not re.fullmatch(_SCHEDULES, value):
+        raise ValueError(
+            "must be cosine, linear, log-linear, sigmoid, or pow<k> such as pow2 or pow0.5, of at most "
+            f"{_LONGEST_SCHEDULE} characters"
+        )
     return value
 
 

@@ -17,6 +17,7 @@ from uniface_ray.serve.images_schema import EditBody, ImagesRequest
 
 Endpoint = Literal["/v1/chat/completions", "/v1/images/generations", "/v1/images/edits"]
 _MOST_ERRORS = 100
+_LONGEST_TYPED = 100_000  # bytes of a setting; Linux takes 131,071 in one argument of a command
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +233,20 @@ def _check_url(url: str, place: str) -> None:
 
 
 def _typed(asked: dict[str, Any]) -> tuple[str, ...]:
-    return tuple(f"task.{name}={as_typed(value)}" for name, value in asked.items())
+    """Settings of a run, as they are typed.
+
+    Raises:
+        ApiError: 400, one is too long for that.
+    """
+    typed = tuple(f"task.{name}={as_typed(value)}" for name, value in asked.items())
+    for setting in typed:
+        if len(setting.encode()) > _LONGEST_TYPED:
+            name = setting.partition("=")[0].removeprefix("task.")
+            what = (
+                f"{name} has more than the {_LONGEST_TYPED:,} bytes that a batch can do, as JSON in ASCII: shorten it"
+            )
+            raise ApiError(400, what, code="setting_too_long")
+    return typed
 
 
 @lru_cache(maxsize=64)

@@ -1,6 +1,7 @@
 """Errors in OpenAI's shape: `{"error": {"message", "type", "param", "code"}}`."""
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -70,7 +71,7 @@ class ApiError(Exception):
 
 def busy(message: str, retry_after_s: float) -> ApiError:
     """There is no room: 429, and when to come again."""
-    wait = str(max(1, round(retry_after_s)))
+    wait = str(max(1, math.ceil(retry_after_s)))
     return ApiError(429, message, "rate_limit_error", code="rate_limit_exceeded", headers={"Retry-After": wait})
 
 

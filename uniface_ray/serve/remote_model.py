@@ -78,7 +78,8 @@ class RemoteModel:
                 return
             except Exception as error:
                 replica = _without_room(error)
-                if replica and replica not in full and len(full) < self._elsewhere:
+                elsewhere = attempt < _TRIES and len(full) < self._elsewhere
+                if replica and replica not in full and elsewhere:
                     full.append(replica)
                     continue
                 reason = _why_again(error)
