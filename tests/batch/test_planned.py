@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,10 +16,10 @@ from uniface_ray.batch.tally import Tally
 from uniface_ray.batch.verify import verify
 from uniface_ray.core.compose import compose
 from uniface_ray.core.config import StorageConfig
-from uniface_ray.core.errors import UserError
+from uniface_ray.core.errors import StoppedError, UserError
 from uniface_ray.core.records import row_id_of
 from uniface_ray.core.sink_config import VerifyConfig
-from uniface_ray.core.storage import Folder
+from uniface_ray.core.storage import FileEntry, Folder
 from uniface_ray.core.view import View
 
 
@@ -54,6 +55,21 @@ def test_a_table_that_changed_is_told_and_under_another_name_it_is_done(
     again = run.again().finish()
     assert (again.tally.ok, again.tally.rejected) == (3, 1)
     assert "1 planned files are gone" in told(again.again())
+
+
+def test_a_listing_that_ends_early_does_not_forget_what_is_done(
+    tmp_path: Path, sink: Folder, portraits: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = PlainRun(faces(tmp_path / "faces", portraits, bad=(3,)), sink).finish("interrupted", [0, 2]).again()
+
+    def interrupted() -> Iterator[FileEntry]:
+        raise StoppedError("the storage failed half-way")
+
+    monkeypatch.setattr(run.job.source, "files", interrupted)
+    tally = Tally()
+    with pytest.raises(StoppedError):
+        planned(run.job, run.manifest, tally, View(Console(file=io.StringIO()), 1.0))
+    assert tally.counts() == {"input": 20, "ok": 9, "rejected": 1, "pending": 10, "rows_out": 9}
 
 
 def test_files_that_no_reader_knows_are_told(tmp_path: Path, sink: Folder, portraits: list[bytes]) -> None:

@@ -24,6 +24,10 @@ def planned(job: Job, manifest: Manifest, tally: Tally, view: View) -> Plan:
     config, sink = job.config, manifest.sink
     view.note(f"listing {config.source.path}")
     plan = Plan.load(sink)
+    # Before the listing: a run that ends in it must not tell of less than what is done.
+    tally.input = plan.rows if plan.generations else None
+    for marker in read_markers(sink):
+        tally.add(marker)
     old_rows = plan.rows
     chunk_rows, limit = _most_rows(job), config.run.limit
     if not plan.rows:
@@ -33,8 +37,6 @@ def planned(job: Job, manifest: Manifest, tally: Tally, view: View) -> Plan:
     if not plan.rows and not config.source.shard:
         raise UserError(f"source.path is {config.source.path!r}, whose files have no rows: give one that has")
     tally.input = plan.rows
-    for marker in read_markers(sink):
-        tally.add(marker)
     manifest.source = {
         "uri": config.source.path,
         "format": job.source.format,

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 
 from uniface_ray.batch.commit import Marker, OutputFile, marker_of
-from uniface_ray.batch.layout import CHECKPOINT, is_marker
+from uniface_ray.batch.layout import CHECKPOINT, is_marker, marker_name
 from uniface_ray.core.parallel import map_ahead
 from uniface_ray.core.storage import Folder
 
@@ -93,9 +93,10 @@ class Tally:
         }
 
 
-def read_markers(sink: Folder) -> Iterable[Marker]:
-    """The markers in the sink, in order of their chunks; those that are open are none."""
-    names = [entry.name for entry in sink.list(CHECKPOINT) if is_marker(entry.name)]
+def read_markers(sink: Folder, known: Collection[int] = ()) -> Iterable[Marker]:
+    """The markers in the sink, in order of their chunks; those that are open are none, `known` ones are not read."""
+    skipped = {marker_name(chunk) for chunk in known}
+    names = [entry.name for entry in sink.list(CHECKPOINT) if is_marker(entry.name) and entry.name not in skipped]
     # Objects in a bucket answer one by one in tens of milliseconds: ask for several at a time.
     found = map(marker_of, map_ahead(sink.read, names, threads=16, ahead=256))
     yield from (marker for marker in found if marker)
