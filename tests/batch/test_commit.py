@@ -71,7 +71,7 @@ def of_run(sink: Fenced, token: int) -> Fenced:
 
 
 def test_a_commit_writes_both_outputs_and_then_the_marker(rows: list[Row], sink: Fenced) -> None:
-    marker = commit(sink, unpack_answers(answered(rows), TASK), planned=4)
+    marker, _ = commit(sink, unpack_answers(answered(rows), TASK), planned=4)
     ok = pq.read_table(io.BytesIO(sink.read(part_name(OK, 3)))).to_pylist()
     rejected = pq.read_table(io.BytesIO(sink.read(part_name(REJECTED, 3)))).to_pylist()
     assert ok[1] == {
@@ -134,7 +134,7 @@ def test_killed_between_any_two_writes_and_done_again_with_another_outcome(
 
     for row in rows:
         row.reject = GONE
-    marker = commit(sink, unpack_answers(answered(rows), TASK), planned=4)
+    marker, _ = commit(sink, unpack_answers(answered(rows), TASK), planned=4)
     assert marker == Marker.from_json(sink.read(marker_name(3)))
     assert marker.attempt == (1 if writes == 3 else 2), "a chunk that is done is not done again"
     kept = [entry.name for entry in sink.list("data", recursive=True)]
@@ -162,7 +162,7 @@ def test_a_worker_of_the_run_before_can_come_at_any_moment(
         nonlocal count
         if count == write:
             sink.write(lease_name(2), b"{}")
-            won.append(commit(sink, unpack_answers(answered(rows), TASK), planned=4))
+            won.append(commit(sink, unpack_answers(answered(rows), TASK), planned=4)[0])
         count += 1
         check(late)
 
@@ -195,7 +195,7 @@ def test_what_no_marker_names_is_swept(rows: list[Row], sink: Fenced) -> None:
     """In a bucket, a worker of an earlier run may still make a file where this one's chunk has none."""
     for row in rows:
         row.reject = None
-    marker = commit(sink, unpack_answers(answered(rows), TASK), planned=4)
+    marker, _ = commit(sink, unpack_answers(answered(rows), TASK), planned=4)
     Folder.write(sink, part_name(REJECTED, 3), b"late")
     Folder.write(sink, part_name(OK, 4), b"of a chunk that is not done")
     Folder.write(sink, "data/status=ok/notes.txt", b"somebody's")

@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,15 +13,17 @@ from tests.batch.plain_run import Instant, PlainRun, faces
 from uniface_ray import cli
 from uniface_ray.batch.layout import marker_name
 from uniface_ray.batch.replaying import compose_again
-from uniface_ray.batch.stages import commit_chunk
+from uniface_ray.batch.stages import commit_chunk, read_chunk
 from uniface_ray.batch.verify import verify
 from uniface_ray.core.compose import compose
 from uniface_ray.core.config import StorageConfig
-from uniface_ray.core.errors import UserError
+from uniface_ray.core.errors import StoppedError, UserError
 from uniface_ray.core.fenced import Fenced
 from uniface_ray.core.records import Reject, RejectKind
 from uniface_ray.core.sink_config import VerifyConfig
 from uniface_ray.core.storage import Folder
+from uniface_ray.data import fetching
+from uniface_ray.data.fetching import fetch
 from uniface_ray.engine.protocol import Ask, Text
 
 BAD = (3, 7, 8, 11)
@@ -124,6 +127,37 @@ def test_a_list_with_blank_lines_that_could_not_be_read(tmp_path: Path, source: 
     again = run.again().replay("not_found")
     again.finish(chunks=again.tally.reopened)
     assert (again.tally.ok, again.tally.rejected, verdict(sink)) == (16, 4, ({}, 0))
+
+
+def test_a_source_that_is_down_leaves_the_reasons_as_they_are(run: PlainRun, source: Path, sink: Folder) -> None:
+    rejected = rows_of(sink, "rejected")
+    again = run.again().replay()
+    for number in range(20):
+        path = source / f"{number:02d}.jpg"
+        path.unlink()
+        path.symlink_to(path)  # nobody can read it
+    with pytest.raises(StoppedError, match="gives nothing any more"):
+        read_chunk(again.job, again.plan.index, 1)
+    assert rows_of(sink, "rejected") == rejected
+
+
+def test_of_a_table_only_rejects_are_fetched_again(
+    tmp_path: Path, source: Path, sink: Folder, portraits: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.jsonl").write_text("".join(f'{{"uri": "faces/{n:02d}.jpg"}}\n' for n in range(20)))
+    run = PlainRun(tmp_path / "a.jsonl", sink).finish()
+    faces(source, portraits)
+    fetched: list[str] = []
+
+    def fetch_and_note(uri: str, *settings: Any) -> bytes:
+        fetched.append(Path(uri).stem)
+        return fetch(uri, *settings)
+
+    monkeypatch.setattr(fetching, "fetch", fetch_and_note)
+    again = run.again().replay()
+    again.finish(chunks=again.tally.reopened)
+    assert sorted(fetched) == [f"{n:02d}" for n in BAD]
+    assert (again.tally.ok, verdict(sink)) == (20, ({}, 0))
 
 
 class DiedError(Exception):

@@ -1,16 +1,18 @@
 """Reading a chunk of a source that refuses some of it, or all."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from tests.batch.plain_run import PlainRun, faces
 from uniface_ray.batch import stages
-from uniface_ray.batch.stages import read_chunk
+from uniface_ray.batch.stages import commit_chunk, read_chunk
 from uniface_ray.core.config import StorageConfig
 from uniface_ray.core.errors import StoppedError
+from uniface_ray.core.metrics import Recorder
 from uniface_ray.core.records import Reject, RejectKind, Row
 from uniface_ray.core.storage import Folder
 from uniface_ray.data.slices import Slice, Source
@@ -60,9 +62,9 @@ class Torn:
     def __init__(self, source: Source, whole: Iterable[int]) -> None:
         self.source, self.whole = source, iter(whole)
 
-    def read(self, slices: Sequence[Slice]) -> Iterator[Row]:
+    def read(self, slices: Sequence[Slice], only: Set[int] | None) -> Iterator[Row]:
         left = next(self.whole)
-        for row in self.source.read(slices):
+        for row in self.source.read(slices, only):
             left -= 1
             yield row if left >= 0 else Row(row.ref, reject=Reject(RejectKind.FETCH_FAILED, "cut", "read"))
 
@@ -71,8 +73,16 @@ def test_what_did_not_come_whole_is_read_again(run: PlainRun, monkeypatch: pytes
     monkeypatch.setattr(stages, "_WAITS_S", (0.0, 0.0))
     slices = run.plan.index.slices(1)
     torn: Any = Torn(run.job.source, [2, 2, 9])
-    rows = stages._read(torn, slices)
+    rows = stages._read(torn, slices, None)
     assert not any(row.reject for row in rows)
     assert [row.ref for row in rows] == [row.ref for row in run.job.source.read(slices)]
     torn = Torn(run.job.source, [2, 0, 0])
-    assert [row.reject is None for row in stages._read(torn, slices)] == [True, True, False, False, False]
+    assert [row.reject is None for row in stages._read(torn, slices, None)] == [True, True, False, False, False]
+
+
+def test_a_chunk_that_is_committed_twice_is_counted_once(run: PlainRun) -> None:
+    """Ray repeats a task whose worker is lost."""
+    answered, metrics = pa.py_buffer(run.answered(1)), Recorder()
+    markers = [commit_chunk(run.job, run.plan.index, answered, metrics) for _ in range(2)]
+    assert markers[0] == markers[1]
+    assert metrics.values["uniface_rows_total", "ok"] == 5

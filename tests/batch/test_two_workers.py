@@ -145,13 +145,15 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("uniface_ray.core.disk.os.fsync", lambda _: None)
 
 
-def race(put: Callable[..., Marker], sink: Fenced, turns: Turns, splits: list[tuple[int, ...]]) -> dict[int, Marker]:
+def race(
+    put: Callable[..., tuple[Marker, bool]], sink: Fenced, turns: Turns, splits: list[tuple[int, ...]]
+) -> dict[int, Marker]:
     """The markers of those of two workers that lived to have one."""
     done: dict[int, Marker] = {}
 
     def work(worker: int, split: tuple[int, ...]) -> None:
         with suppress(Killed):
-            done[worker] = put(SteppedSink(sink, turns, worker), outcome(split, f"of {worker}"), ROWS)
+            done[worker] = put(SteppedSink(sink, turns, worker), outcome(split, f"of {worker}"), ROWS)[0]
         turns.end(worker)
 
     threads = [threading.Thread(target=work, args=one) for one in enumerate(splits)]
@@ -179,7 +181,7 @@ def test_a_marker_names_what_is_there_in_whatever_order_two_workers_write(tmp_pa
         dead += 2 - len(done)
         if done:
             assert check_whole(sink) in done.values()
-        resumed = commit(sink, outcome(splits[0], "again"), ROWS)
+        resumed, _ = commit(sink, outcome(splits[0], "again"), ROWS)
         assert check_whole(sink) == resumed
         assert resumed in done.values() or not done or what == "replay"
     assert dead > 10
@@ -206,5 +208,5 @@ def test_a_replay_that_is_repeated_after_a_death_keeps_what_the_marker_counted(t
             patch.setattr(dying, "replace", dies)
             commit_again(dying, again, ROWS)
             raise AssertionError("it did not die")
-    marker = commit_again(sink, again, ROWS)
+    marker, _ = commit_again(sink, again, ROWS)
     assert (marker.ok, marker.rejected, marker.amounts) == (3, 1, {"faceless": 2, "tokens": 8})

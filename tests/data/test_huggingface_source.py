@@ -5,6 +5,8 @@ import datasets
 import pytest
 
 from tests.data.rows import PICTURES, kinds_of, plan, put_parquet, rows_of
+from uniface_ray.batch.manifest import identity_of
+from uniface_ray.core.compose import compose
 from uniface_ray.core.config import DecodeConfig, SourceConfig, StorageConfig
 from uniface_ray.core.errors import UserError
 from uniface_ray.core.records import RejectKind, row_id_of
@@ -98,3 +100,19 @@ def test_what_the_library_cannot_load(tmp_path: Path) -> None:
     for path, words in ((tmp_path / "empty", "cannot load"), ("s3://bucket/d", "copy the dataset to a disk")):
         with pytest.raises(UserError, match=words):
             source_of(path, format="huggingface")
+
+
+def test_a_name_on_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def load_dataset(path: str) -> datasets.DatasetDict:
+        asked.append(path)
+        return datasets.DatasetDict({"train": faces(3)})
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    config = compose("caption", ["source.path=hf://owner/name", f"sink.path={tmp_path}/out"])
+    source = open_source(config.source, config.storage, config.decode)
+    source.check()
+    assert (source.format, source.address, asked) == ("huggingface", "", ["owner/name"])
+    assert [row.ref.uri for row in rows_of(source)] == ["hf://owner/name/train"] * 3
+    assert identity_of(config, "", "float32")["source"]["path"] == "hf://owner/name"

@@ -118,7 +118,7 @@ class _Register:
         return sink.replace(marker_name(chunk), json.dumps(content).encode(), self.version)
 
 
-def commit(sink: Fenced, chunk: Answered, planned: int) -> Marker:
+def commit(sink: Fenced, chunk: Answered, planned: int) -> tuple[Marker, bool]:
     """Write a chunk's files and its marker. A chunk that has its marker already stays as it is.
 
     Args:
@@ -127,7 +127,7 @@ def commit(sink: Fenced, chunk: Answered, planned: int) -> Marker:
         planned: rows that the plan has for it.
 
     Returns:
-        The marker that the sink holds now.
+        The marker that the sink holds now, and whether it is of this call.
 
     Raises:
         UniFaceError: rows came out that did not go in, or the other way round; nothing is written then.
@@ -143,7 +143,7 @@ def settle(
     planned: int,
     is_settled: Callable[[Marker], bool],
     make: Callable[[Marker | None], Answered],
-) -> Marker:
+) -> tuple[Marker, bool]:
     """`commit`, of what is made of what is there.
 
     Args:
@@ -160,7 +160,7 @@ def settle(
         register = _Register.read(sink, number)
         if register.done and is_settled(register.done):
             _withdraw(sink, mine, register.done)
-            return register.done
+            return register.done, False
         names = (part_name(OK, number), part_name(REJECTED, number))
         there = {name: version for name in names if (version := sink.version(name))}
         chunk = make(register.done or register.before)
@@ -187,7 +187,7 @@ def settle(
             amounts=chunk.amounts,
         )
         if sink.replace(marker_name(number), marker.to_json().encode(), version):
-            return marker
+            return marker, True
     raise OSError(f"chunk {number} of {sink.uri} is written by other workers too, {_TRIES} times in a row")
 
 

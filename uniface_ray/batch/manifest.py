@@ -14,13 +14,13 @@ from uniface_ray.core.costs import Costs
 from uniface_ray.core.errors import UserError
 from uniface_ray.core.progress import RunState
 from uniface_ray.core.run_facts import MANIFEST, check_same, load_document, now, redacted, versions
-from uniface_ray.core.storage import Folder, absolute
+from uniface_ray.core.storage import Folder, address_of
 
 
 def identity_of(config: JobConfig, weights: str, dtype: str) -> dict[str, Any]:
     """What makes two runs the same run; anything else may change between them."""
     return {
-        "source": {**config.source.model_dump(mode="json"), "path": absolute(config.source.path)},
+        "source": {**config.source.model_dump(mode="json"), "path": address_of(config.source.path)},
         "task": config.task.model_dump(mode="json"),
         "model": {"name": config.model.name, "weights": weights},
         "run.seed": config.run.seed,

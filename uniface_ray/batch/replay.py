@@ -21,9 +21,8 @@ from uniface_ray.batch.layout import OK, REJECTED, part_name
 from uniface_ray.batch.tally import Tally
 from uniface_ray.core.errors import UserError
 from uniface_ray.core.fenced import Fenced
-from uniface_ray.core.records import RejectKind, Row, row_id_of
+from uniface_ray.core.records import RejectKind
 from uniface_ray.core.storage import Folder
-from uniface_ray.data.slices import Slice, Source
 
 _Number = TypeVar("_Number", int, float)
 
@@ -51,13 +50,15 @@ class Replay:
             raise UserError(f"replay.kinds has {', '.join(unknown)}, but the kinds are {', '.join(RejectKind)}")
         return cls(frozenset(kinds or RejectKind))
 
-    def rows(self, sink: Folder, chunk: int) -> pa.Table:
-        """Those of a chunk, as its rejected file has them."""
+    def row_ids(self, sink: Folder, chunk: int) -> set[int]:
+        """Of those of a chunk, by its rejected file."""
         table = _part(sink, REJECTED, chunk)
         if table is None:
-            return pa.table({"row_id": pa.array([], pa.int64()), "attempts": pa.array([], pa.int32())})
+            return set()
         wanted = table.filter(pc.is_in(table["error_kind"], pa.array(sorted(self.kinds))))
-        return wanted.slice(0, self.cut[1]) if self.cut and self.cut[0] == chunk else wanted
+        if self.cut and self.cut[0] == chunk:
+            wanted = wanted.slice(0, self.cut[1])
+        return set(wanted["row_id"].to_pylist())
 
 
 def select(markers: Iterable[Marker], replay: Replay, limit: int | None, tally: Tally) -> tuple[Replay, int]:
@@ -85,14 +86,7 @@ def select(markers: Iterable[Marker], replay: Replay, limit: int | None, tally: 
     return replay, taken
 
 
-def read_again(source: Source, slices: Sequence[Slice], wanted: pa.Table) -> list[Row]:
-    """The wanted rows of a chunk from the source; files of their own are read for them alone."""
-    ids = set(wanted["row_id"].to_pylist())
-    needed = [one for one in slices if one.count > 1 or row_id_of(one.path, one.start) in ids]
-    return [row for row in source.read(needed) if row.ref.row_id in ids]
-
-
-def commit_again(sink: Fenced, answered: Answered, planned: int) -> Marker:
+def commit_again(sink: Fenced, answered: Answered, planned: int) -> tuple[Marker, bool]:
     """Commit a chunk of which `answered` holds the rows that were done again; whatever else is in it stays.
 
     A second call with the same answers (Ray repeats a task whose worker is gone) gives the same files.

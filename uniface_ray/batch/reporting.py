@@ -19,7 +19,7 @@ from uniface_ray.core.progress import RunState
 from uniface_ray.core.report import render
 from uniface_ray.core.report_data import RejectSample, Report, Sample
 from uniface_ray.core.run_facts import redacted, versions
-from uniface_ray.core.storage import Folder, absolute
+from uniface_ray.core.storage import Folder, address_of
 from uniface_ray.core.view import View
 from uniface_ray.tasks.base import Task
 from uniface_ray.tasks.registry import build_task
@@ -74,7 +74,7 @@ def build_report(job: Job, plan: Plan, course: Course, manifest: Manifest, state
         title=task.headline.format(f"{tally.done:,}"),
         task=config.task.name,
         model=config.model.name,
-        source=absolute(config.source.path),
+        source=address_of(config.source.path),
         sink=sink.uri,
         state=state,
         started=manifest.attempts[-1]["started_at"],

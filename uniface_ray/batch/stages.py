@@ -3,7 +3,7 @@
 import random
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import replace
 from itertools import islice
 
@@ -15,11 +15,11 @@ from uniface_ray.batch.commit import Marker, commit
 from uniface_ray.batch.files import write_files
 from uniface_ray.batch.job import Job
 from uniface_ray.batch.plan import PlanIndex
-from uniface_ray.batch.replay import commit_again, read_again
+from uniface_ray.batch.replay import commit_again
 from uniface_ray.batch.timing import timed
 from uniface_ray.core.errors import StoppedError
 from uniface_ray.core.metrics import ChunkNumbers, Metrics, count_chunk
-from uniface_ray.core.records import Reject, RejectKind, Row
+from uniface_ray.core.records import Reject, RejectKind, Row, row_id_of
 from uniface_ray.core.storage_errors import sink_failed
 from uniface_ray.data.slices import Slice, Source
 from uniface_ray.data.uris import is_web
@@ -38,37 +38,45 @@ def read_chunk(job: Job, plan: PlanIndex, number: int) -> bytes:
     """
     chunk = Chunk(number, [])
     with timed(chunk.seconds, "read"):
-        slices = plan.slices(number)
-        if job.replay:
-            chunk.rows = read_again(job.source, slices, job.replay.rows(plan.sink, number))
-        else:
-            chunk.rows = _read(job.source, slices)
-            if failed := _failed(chunk.rows):
-                _check_others(job, plan, number, failed)
-                chunk.rows = _read(job.source, slices)
+        only = job.replay.row_ids(plan.sink, number) if job.replay else None
+        slices = plan.slices(number) if only is None else [one for one in plan.slices(number) if _count(one, only)]
+        chunk.rows = _read(job.source, slices, only)
+        if failed := _failed(chunk.rows):
+            _check_others(job, plan, number, failed)
+            chunk.rows = _read(job.source, slices, only)
         complete(job, chunk.rows)
     chunk.amounts["read_bytes"] = sum(len(row.data) for row in chunk.rows if row.data)
     return pack_rows(chunk, job.kept, job.source.wanted.schema)
 
 
-def _read(source: Source, slices: Sequence[Slice]) -> list[Row]:
-    """The slices' rows. Those of which a row could not be fetched are read again: a client tries a request again, but
-    not a table of which a part did not come whole."""
-    rows = [[*rows] for rows in _by_slice(source, slices)]
+def _read(source: Source, slices: Sequence[Slice], only: Set[int] | None) -> list[Row]:
+    """The slices' rows, or of them those with the ids `only`.
+
+    Those of which a row could not be fetched are read again: a client tries a request again, but not a table of which a
+    part did not come whole.
+    """
+    rows = _by_slice(source, slices, only)
     for longest_s in _WAITS_S:
         again = [number for number, some in enumerate(rows) if any(map(_is_failed, some))]
         if not again:
             break
         time.sleep(random.uniform(0, longest_s))
-        found = _by_slice(source, [slices[number] for number in again])
+        found = _by_slice(source, [slices[number] for number in again], only)
         for number, some in zip(again, found, strict=True):
             rows[number] = some
     return [row for some in rows for row in some]
 
 
-def _by_slice(source: Source, slices: Sequence[Slice]) -> list[list[Row]]:
-    rows = source.read(slices)
-    return [list(islice(rows, one.count)) for one in slices]
+def _by_slice(source: Source, slices: Sequence[Slice], only: Set[int] | None) -> list[list[Row]]:
+    rows = source.read(slices, only)
+    return [list(islice(rows, _count(one, only))) for one in slices]
+
+
+def _count(piece: Slice, only: Set[int] | None) -> int:
+    """Of the rows that are wanted."""
+    if only is None:
+        return piece.count
+    return sum(row_id_of(piece.path, position) in only for position in piece.positions)
 
 
 def _is_failed(row: Row) -> bool:
@@ -125,10 +133,10 @@ def commit_chunk(job: Job, plan: PlanIndex, payload: pa.Buffer | bytes, metrics:
         if task.files:
             write_files(job.sink, answered.ok["file"].to_pylist(), answered.ok[task.image_column])
         put = commit_again if job.replay else commit
-        marker = put(job.sink, answered, plan.rows(answered.number))
+        marker, written = put(job.sink, answered, plan.rows(answered.number))
     except OSError as error:
         raise sink_failed(job.sink.uri, error) from error
-    if metrics:
+    if metrics and written:
         count_chunk(metrics, _numbers(answered))
     return marker
 

@@ -27,7 +27,7 @@ class SourceConfig(Settings):
 
     Attributes:
         path: folder, file or s3:// URI, with a pattern such as `**/portrait_*.jpg` if need be; `package://` is what
-            ships with the package; for Hugging Face also a name on the hub.
+            ships with the package; hf://owner/name a dataset on the Hugging Face hub.
         format: `auto` looks at the file names.
         split: of a Hugging Face dataset.
         image_column: parquet column of encoded image bytes (or Hugging Face's {bytes, path}).

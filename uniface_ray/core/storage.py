@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import pyarrow as pa
 
-from uniface_ray.core.config import StorageConfig
+from uniface_ray.core.config import HUB, StorageConfig
 from uniface_ray.core.disk import Disk
 from uniface_ray.core.errors import UserError
 from uniface_ray.core.s3 import Bucket, open_bucket
@@ -190,6 +190,11 @@ def open_path(uri: str, storage: StorageConfig) -> tuple[Folder, str]:
 def join(uri: str, name: str) -> str:
     """The address of `name` in the folder `uri`."""
     return f"{uri.rstrip('/')}/{name}" if name else uri
+
+
+def address_of(source: str) -> str:
+    """Of a source, as `absolute` has it; the name of what is on a hub stays as it is."""
+    return source if source.startswith(HUB) else absolute(source)
 
 
 def absolute(uri: str) -> str:

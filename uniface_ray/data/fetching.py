@@ -1,6 +1,6 @@
 """Fetch the bytes that rows name, many at once: one object of S3 takes a while, however small."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 
 from uniface_ray.core.config import StorageConfig
 from uniface_ray.core.errors import UserError
@@ -17,7 +17,9 @@ _THREADS = 16
 _AHEAD = 32
 
 
-def fetch_rows(rows: Iterable[Row], storage: StorageConfig, max_bytes: int, image: bool = True) -> Iterator[Row]:
+def fetch_rows(
+    rows: Iterable[Row], storage: StorageConfig, max_bytes: int, image: bool = True, only: Set[int] | None = None
+) -> Iterator[Row]:
     """The rows in order, with the bytes that they name, or a reject.
 
     Args:
@@ -25,7 +27,10 @@ def fetch_rows(rows: Iterable[Row], storage: StorageConfig, max_bytes: int, imag
         storage: how to reach S3.
         max_bytes: more is rejected.
         image: False where the URI names no image, but the file that the row stands in.
+        only: ids of the rows that are wanted; None for all.
     """
+    if only is not None:
+        rows = (row for row in rows if row.ref.row_id in only)
 
     def complete(row: Row) -> Row:
         if row.reject is None:

@@ -1,13 +1,13 @@
 """Datasets of Hugging Face: a folder that `save_to_disk` made, or whatever `load_dataset` loads."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from functools import lru_cache
 from typing import Any
 
 import pyarrow as pa
 
-from uniface_ray.core.config import DecodeConfig, SourceConfig, StorageConfig
+from uniface_ray.core.config import HUB, DecodeConfig, SourceConfig, StorageConfig
 from uniface_ray.core.errors import UserError
 from uniface_ray.core.records import RejectError, RejectKind, Row, RowRef, row_id_of
 from uniface_ray.core.storage import FileEntry, absolute
@@ -56,9 +56,9 @@ class HuggingFaceSource:
             count = min(rows, file.size - start)
             yield Slice(file.name, start, count, size=file.size, bytes=int(count * row_bytes))
 
-    def read(self, slices: Sequence[Slice]) -> Iterator[Row]:
+    def read(self, slices: Sequence[Slice], only: Set[int] | None = None) -> Iterator[Row]:
         rows = (row for piece in slices for row in self._rows(piece))
-        return fetch_rows(rows, self._storage, self._max_bytes, self.wanted.image)
+        return fetch_rows(rows, self._storage, self._max_bytes, self.wanted.image, only)
 
     def _rows(self, piece: Slice) -> Iterator[Row]:
         position = piece.start
@@ -104,7 +104,7 @@ class HuggingFaceSource:
 
     @property
     def _dataset(self) -> Any:
-        return _load(self.address or self._source.path, self._source.split)
+        return _load(self.address or self._source.path.removeprefix(HUB), self._source.split)
 
 
 def is_saved(path: str) -> bool:
@@ -132,7 +132,7 @@ def _load(path: str, split: str) -> Any:
     except Exception as error:  # of any kind: the library's, the hub's, a network's
         raise UserError(
             f"source.path is {path!r}, which Hugging Face's library cannot load ({type(error).__name__}: {error}): "
-            "give a folder that save_to_disk made, a folder of data files, or the name of a dataset on the hub"
+            f"give a folder that save_to_disk made, a folder of data files, or {HUB}owner/name for a dataset on the hub"
         ) from error
     if isinstance(found, datasets.Dataset):  # saved without splits
         return found

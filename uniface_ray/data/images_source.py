@@ -1,6 +1,6 @@
 """A folder of image files: one file, one row."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 
 import pyarrow as pa
 
@@ -45,8 +45,8 @@ class ImagesSource:
     def slices(self, file: FileEntry, rows: int, max_bytes: int) -> Iterator[Slice]:
         yield Slice(file.name, start=0, count=1, size=file.size, bytes=file.size)
 
-    def read(self, slices: Sequence[Slice]) -> Iterator[Row]:
-        return fetch_rows(map(self._row, slices), self._files.folder.storage, self._max_bytes)
+    def read(self, slices: Sequence[Slice], only: Set[int] | None = None) -> Iterator[Row]:
+        return fetch_rows(map(self._row, slices), self._files.folder.storage, self._max_bytes, only=only)
 
     def _row(self, piece: Slice) -> Row:
         return Row(RowRef(row_id_of(piece.path, 0), self._files.uri(piece.path)))

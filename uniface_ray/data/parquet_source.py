@@ -1,6 +1,6 @@
 """Parquet files with a column of encoded images, or of their URIs, or of text alone."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from typing import Any
 
 import pyarrow as pa
@@ -77,9 +77,9 @@ class ParquetSource:
         wanted = self._source.image_column
         return sum(one.total_uncompressed_size for one in columns if one.path_in_schema.split(".")[0] == wanted)
 
-    def read(self, slices: Sequence[Slice]) -> Iterator[Row]:
+    def read(self, slices: Sequence[Slice], only: Set[int] | None = None) -> Iterator[Row]:
         rows = (row for piece in slices for row in self._rows(piece))
-        return fetch_rows(rows, self._files.folder.storage, self._max_bytes, self.wanted.image)
+        return fetch_rows(rows, self._files.folder.storage, self._max_bytes, self.wanted.image, only)
 
     def _rows(self, piece: Slice) -> Iterator[Row]:
         position = piece.start

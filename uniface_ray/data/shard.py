@@ -1,6 +1,6 @@
 """A share of a source's files, for runs that are too large for one."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 
 import pyarrow as pa
 
@@ -37,5 +37,5 @@ class Shard:
     def slices(self, file: FileEntry, rows: int, max_bytes: int) -> Iterator[Slice]:
         return self._source.slices(file, rows, max_bytes)
 
-    def read(self, slices: Sequence[Slice]) -> Iterator[Row]:
-        return self._source.read(slices)
+    def read(self, slices: Sequence[Slice], only: Set[int] | None = None) -> Iterator[Row]:
+        return self._source.read(slices, only)

@@ -1,6 +1,6 @@
 """What every source gives: files, slices of them, and rows."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -95,8 +95,13 @@ class Source(Protocol):
         """
         ...
 
-    def read(self, slices: Sequence[Slice]) -> Iterator[Row]:
-        """The slices' rows in order. A row that cannot be read comes with a reject; nothing is raised."""
+    def read(self, slices: Sequence[Slice], only: Set[int] | None = None) -> Iterator[Row]:
+        """The slices' rows in order. A row that cannot be read comes with a reject; nothing is raised.
+
+        Args:
+            slices: of the plan, or parts of such.
+            only: ids of the rows that are wanted: no others are given, nor fetched; None for all.
+        """
         ...
 
 

@@ -1,6 +1,6 @@
 """Open what `source.path` names."""
 
-from uniface_ray.core.config import DecodeConfig, SourceConfig, StorageConfig
+from uniface_ray.core.config import HUB, DecodeConfig, SourceConfig, StorageConfig
 from uniface_ray.data.huggingface_source import HuggingFaceSource, is_saved
 from uniface_ray.data.images_source import ImagesSource
 from uniface_ray.data.listing import DataFiles
@@ -29,7 +29,7 @@ def open_source(source: SourceConfig, storage: StorageConfig, decode: DecodeConf
 
 
 def _open(source: SourceConfig, storage: StorageConfig, decode: DecodeConfig, wanted: Wanted) -> Source:
-    if source.format == "huggingface" or (source.format == "auto" and is_saved(source.path)):
+    if source.format == "huggingface" or (source.format == "auto" and _is_dataset(source.path)):
         return HuggingFaceSource(source, storage, decode, wanted)
     files = DataFiles(source, storage)
     match files.format:
@@ -41,3 +41,7 @@ def _open(source: SourceConfig, storage: StorageConfig, decode: DecodeConfig, wa
             return WebDatasetSource(files, source, decode, wanted)
         case _:
             return TextSource(files, source, decode, wanted)
+
+
+def _is_dataset(path: str) -> bool:
+    return path.startswith(HUB) or is_saved(path)

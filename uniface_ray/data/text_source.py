@@ -2,7 +2,7 @@
 
 import gzip
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from itertools import islice
 
 import pyarrow as pa
@@ -77,9 +77,9 @@ class TextSource:
         if count:
             yield Slice(file.name, start, count, offset, file.size, blanks=tuple(blanks))
 
-    def read(self, slices: Sequence[Slice]) -> Iterator[Row]:
+    def read(self, slices: Sequence[Slice], only: Set[int] | None = None) -> Iterator[Row]:
         rows = (row for piece in slices for row in self._rows(piece))
-        return fetch_rows(rows, self._files.folder.storage, self._max_bytes, self.wanted.image)
+        return fetch_rows(rows, self._files.folder.storage, self._max_bytes, self.wanted.image, only)
 
     def _rows(self, piece: Slice) -> Iterator[Row]:
         position, done = piece.start, 0

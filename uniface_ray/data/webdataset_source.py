@@ -1,7 +1,7 @@
 """WebDataset tars: an image and its sidecar files make a row."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from itertools import islice
 from typing import Any
 
@@ -88,9 +88,9 @@ class WebDatasetSource:
         if count:
             yield piece()
 
-    def read(self, slices: Sequence[Slice]) -> Iterator[Row]:
+    def read(self, slices: Sequence[Slice], only: Set[int] | None = None) -> Iterator[Row]:
         rows = (row for piece in slices for row in self._rows(piece))
-        return fetch_rows(rows, self._files.folder.storage, self._max_bytes, self.wanted.image)
+        return fetch_rows(rows, self._files.folder.storage, self._max_bytes, self.wanted.image, only)
 
     def _rows(self, piece: Slice) -> Iterator[Row]:
         position = piece.start
