@@ -37,6 +37,17 @@ def test_losses_count_until_a_chunk_is_answered() -> None:
     assert monitor.lost() == 0
 
 
+def test_tries_of_a_chunk_count_until_it_is_answered() -> None:
+    monitor = Monitor()
+    assert monitor.tried() == (0, 0)
+    for _ in range(3):
+        monitor.begin("one", 7)
+    monitor.begin("another", 8)
+    assert monitor.tried() == (7, 3)
+    monitor.answered("another", 7)
+    assert monitor.tried() == (8, 1)
+
+
 @pytest.fixture
 def pipeline(one_ray: None, tmp_path: Path, portraits: list[bytes]) -> Iterator[Pipeline]:
     run = PlainRun(faces(tmp_path / "faces", portraits[:1]), Folder(str(tmp_path / "out"), StorageConfig()))
@@ -52,6 +63,17 @@ def test_a_replica_that_is_lost_again_and_again_stops_the_run(pipeline: Pipeline
     with pytest.raises(StoppedError, match="was lost 4 times, and no chunk was answered in between") as caught:
         pipeline.snapshot()
     assert caught.value.exit_code == 3
+
+
+def test_a_chunk_that_takes_its_replicas_along_stops_the_run(pipeline: Pipeline) -> None:
+    """However often others answer in between."""
+    for chunk in range(10, 20):
+        pipeline.monitor.begin.remote("it", 5)
+        pipeline.monitor.answered.remote("it", chunk)
+    pipeline.snapshot()
+    pipeline.monitor.begin.remote("it", 5)
+    with pytest.raises(StoppedError, match="chunk 5 was begun 11 times, and its replica was lost each time"):
+        pipeline.snapshot()
 
 
 def test_what_ray_loses_stops_the_run_and_what_cannot_start_ends_it(pipeline: Pipeline) -> None:

@@ -23,6 +23,7 @@ class Monitor:
         self._busy: dict[str, set[int]] = {}  # chunks by replica
         self._heard_s: dict[str, float] = {}
         self._begun: Counter[str] = Counter()  # processes by replica, since any of them answered a chunk
+        self._tries: Counter[int] = Counter()  # by chunk that no replica has answered
         self._failed: str | None = None
 
     def stop(self) -> None:
@@ -49,6 +50,10 @@ class Monitor:
         """The most processes that one replica has lost since a chunk was last answered."""
         return max(0, max(self._begun.values(), default=0) - 1)
 
+    def tried(self) -> tuple[int, int]:
+        """(chunk, times) of the chunk that replicas have begun most often without an answer; (0, 0) of none."""
+        return max(self._tries.items(), key=lambda one: one[1], default=(0, 0))
+
     def ready(self, replica: str) -> None:
         """The replica is up and has nothing to do."""
         self._busy[replica] = set()
@@ -58,6 +63,7 @@ class Monitor:
         """The replica is done with the chunk."""
         self._busy.setdefault(replica, set()).discard(chunk)
         self._begun.clear()
+        self._tries.pop(chunk, None)
         self.lives(replica)
 
     def lives(self, replica: str) -> None:
@@ -70,6 +76,7 @@ class Monitor:
         if self._stopped:
             return False
         self._under_way.add(chunk)
+        self._tries[chunk] += 1
         self._busy.setdefault(replica, set()).add(chunk)
         self.lives(replica)
         return True

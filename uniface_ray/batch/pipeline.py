@@ -37,11 +37,13 @@ from uniface_ray.core.metrics import show_workers
 
 _READ_CPUS = 0.25
 _COMMIT_CPUS = 0.2
-_MAX_RETRIES = 2  # of a task that reads, decodes or commits, when its process or node is lost
+_MAX_RETRIES = 10  # of a task that reads, decodes or commits, when its process or node is lost
 # A replica that is lost is started again for as long as a run lasts: on spot machines that happens all the time. But so
 # many losses of one, with no chunk answered in between, end the run instead of looping for ever; and so do replicas
 # that cannot start, one after the other, while a node that joins late and is no good may fail alone.
 _MOST_LOST = 3
+# A chunk that takes along whoever begins it, as one whose rows fill a node's memory may, ends the run too.
+_MOST_TRIED = 10
 _MOST_FAILED = 2
 _ANSWER_S = 300.0
 
@@ -128,13 +130,22 @@ class Pipeline:
         """(chunks under way, replicas busy, replicas up).
 
         Raises:
-            StoppedError: a replica is lost again and again, and no chunk gets done.
+            StoppedError: a replica is lost again and again and no chunk gets done, or always at the same one.
         """
-        (under_way, busy, up), lost = _answer([self.monitor.snapshot.remote(), self.monitor.lost.remote()])
+        monitor = self.monitor
+        told = _answer([monitor.snapshot.remote(), monitor.lost.remote(), monitor.tried.remote()])
+        (under_way, busy, up), lost, (chunk, times) = told
         if lost > _MOST_LOST:
             raise StoppedError(
                 f"a replica's process, or its node, was lost {lost} times, and no chunk was answered in between: the "
                 "logs of Ray tell why (memory of the node?). The same command goes on where this one stopped"
+            )
+        if times > _MOST_TRIED:
+            raise StoppedError(
+                f"chunk {chunk} was begun {times} times, and its replica was lost each time before it answered: the "
+                "logs of Ray tell why. Where its memory monitor did it, start the nodes' Ray with "
+                "RAY_memory_monitor_refresh_ms=0, so that rows which need too much are split or rejected; or give "
+                "nodes more memory, or lower engine.batch_size. The same command goes on where this one stopped"
             )
         show_workers(ray_metrics(), max(0, self._left - under_way), under_way, busy, up)
         return under_way, busy, up
