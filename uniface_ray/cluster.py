@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from uniface_ray.core.config import ClusterConfig
-from uniface_ray.core.errors import UserError
+from uniface_ray.core.errors import UniFaceError, UserError
 
 _KNOCK_S = 10.0
 _RAY_SETTINGS = {
@@ -57,6 +57,7 @@ def connect(config: ClusterConfig, local_cpus: int) -> Cluster:
 
     Raises:
         UserError: no cluster answers there, or it refuses the token.
+        UniFaceError: a Ray of our own does not start.
     """
     address = _address(config)
     local = address == "local"
@@ -77,9 +78,9 @@ def connect(config: ClusterConfig, local_cpus: int) -> Cluster:
                 _start(num_cpus=local_cpus, include_dashboard=False, **options)
             else:
                 ray.init(address=address, **options)
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+    except Exception as error:  # Ray raises plain ones too
         if local:
-            raise
+            raise UniFaceError(f"Ray does not start on this machine: {' '.join(str(error).split())}") from error
         raise _no_cluster(address, error) from error
     return _cluster(address, local, ours=True)
 

@@ -7,10 +7,10 @@ import pytest
 import ray
 
 from uniface_ray.batch.needs import leave_memory_to_supervisors, local_cpus, needed_cpus
-from uniface_ray.cluster import _start, joins_cluster
+from uniface_ray.cluster import _start, connect, joins_cluster
 from uniface_ray.core.compose import compose
 from uniface_ray.core.config import JobConfig
-from uniface_ray.core.errors import UserError
+from uniface_ray.core.errors import UniFaceError, UserError
 
 
 def job(*words: str) -> JobConfig:
@@ -53,6 +53,17 @@ def test_a_start_that_takes_too_long_is_tried_once_more(monkeypatch: pytest.Monk
     with nullcontext() if errors == 1 else pytest.raises(Exception, match="timed out during startup"):
         _start(num_cpus=4)
     assert len(calls) == 2
+
+
+def test_a_ray_that_does_not_start_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def init(**_: object) -> None:
+        raise TimeoutError("The current node timed out\nduring startup")
+
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setattr("uniface_ray.cluster._connected", lambda: False)
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # decided, so that no token stays behind in this process
+    with pytest.raises(UniFaceError, match="Ray does not start on this machine: The current node timed out during"):
+        connect(job("cluster.address=local").cluster, 4)
 
 
 def test_a_ray_of_our_own_kills_nobody_for_want_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """A whole output is good, and every way to harm it is told, on disk and in a bucket."""
 
+import errno
 import hashlib
 import io
 import json
@@ -20,6 +21,7 @@ from uniface_ray.batch.layout import OK, REJECTED, marker_name, part_name
 from uniface_ray.batch.verify import Verdict, verify
 from uniface_ray.core.compose import compose
 from uniface_ray.core.config import StorageConfig
+from uniface_ray.core.errors import UserError
 from uniface_ray.core.records import Reject
 from uniface_ray.core.sink_config import VerifyConfig
 from uniface_ray.core.storage import Folder
@@ -189,6 +191,26 @@ def test_harm_is_told(output: Folder, harm: Callable[[Folder], None], kinds: set
     assert verdict.exit_code == 5
     assert set(verdict.kinds) == kinds
     assert any(told in problem.message for problem in verdict.problems)
+
+
+def test_a_plan_with_a_damaged_page_is_told(output: Folder) -> None:
+    name = "plan/00000002.parquet"
+    data = bytearray(output.read(name))
+    data[8:40] = bytes(32)
+    output.write(name, bytes(data))
+    assert set(look(output).kinds) >= {"plan"}
+
+
+def test_a_storage_that_fails_is_no_verdict(output: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read(folder: Folder, name: str) -> bytes:
+        if name.startswith(OK):
+            raise OSError(errno.EIO, "Input/output error")
+        return whole(folder, name)
+
+    whole = Folder.read
+    monkeypatch.setattr(Folder, "read", read)
+    with pytest.raises(UserError, match=r"sink.path is .*, which cannot be used \(Input/output error\)"):
+        look(output)
 
 
 def test_a_manifest_that_counts_otherwise(output: Folder) -> None:

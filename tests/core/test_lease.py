@@ -1,5 +1,6 @@
 """One run on a sink at a time: who takes it, who has to wait, who has lost it."""
 
+import errno
 import json
 import os
 import signal
@@ -15,7 +16,7 @@ from dataclasses import replace
 import pytest
 
 from uniface_ray.core.config import StorageConfig
-from uniface_ray.core.errors import SinkInUseError, StoppedError
+from uniface_ray.core.errors import SinkInUseError, StoppedError, UserError
 from uniface_ray.core.fenced import Fenced, lease_name
 from uniface_ray.core.lease import Holder, Lease, latest_holder, take, taken
 from uniface_ray.core.processes import process_start
@@ -187,6 +188,15 @@ def test_a_storage_that_gives_no_answer_ends_the_run(place: Folder, monkeypatch:
         monkeypatch.setattr(lease.sink, "write", fails)
         with pytest.raises(StoppedError, match="gives no answer"):
             wait_until_lost(lease)
+
+
+def test_a_sink_that_can_only_be_listed_is_told(place: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Folder, "create", refused)
+    with pytest.raises(UserError, match=r"sink\.path is"), taken(place, nobody, TTL_S):
+        pass
 
 
 def test_signs_of_life_keep_the_sink(place: Folder) -> None:

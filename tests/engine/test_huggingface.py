@@ -205,7 +205,9 @@ def config(path: Path | str, command: str = "caption", **engine: Any) -> JobConf
 def test_a_model_is_looked_at_and_built(llava: Path) -> None:
     checked = check_engine(config(llava))
     assert checked.image_size == 32
-    assert check_engine(config(llava, image_size=64)).image_size == 64
+    larger = check_engine(config(llava, image_size=64))
+    assert larger.image_size == 64
+    assert larger.fingerprint != checked.fingerprint, "answers of pictures of two sizes do not share a sink"
     (outcome,) = build_engine(config(llava), "cpu", "bfloat16").run(asks()[:1])
     texts([outcome])
 

@@ -10,10 +10,15 @@ from safetensors.torch import load as load_file_bytes
 from safetensors.torch import save_file
 
 from tests.tiny import save_random_model
+from uniface_ray.core.compose import compose
 from uniface_ray.core.config import ModelConfig, StorageConfig
 from uniface_ray.core.engine_config import EngineConfig
 from uniface_ray.core.errors import UserError
+from uniface_ray.core.task_config import MeasureConfig
+from uniface_ray.engine.build import build_engine
+from uniface_ray.engine.check import check_engine
 from uniface_ray.engine.device import resolve_device, resolve_dtype
+from uniface_ray.engine.null import IMAGE_SIZE
 from uniface_ray.engine.weights import check_model
 
 
@@ -23,6 +28,21 @@ from uniface_ray.engine.weights import check_model
 )
 def test_devices(device: str, gpus: int, expected: str) -> None:
     assert resolve_device(EngineConfig(device=device), gpus) == expected
+
+
+def test_what_is_measured_is_read_at_the_size_of_the_model() -> None:
+    """Real and drawn faces are compared: the step that asks the model and the one that does not see them alike."""
+    config = compose("caption", ["source=demo", "sink.path=out", "engine.kind=null"])
+    measured = config.model_copy(update={"task": MeasureConfig(of="faces")})
+    assert check_engine(measured) == check_model(config.model, config.storage)
+    assert build_engine(measured, "cpu", "float32").image_size == check_engine(measured).image_size
+    assert check_engine(config).image_size == build_engine(config, "cpu", "float32").image_size == IMAGE_SIZE
+
+
+def test_a_gpu_is_for_engines_with_a_model_or_with_models_beside_them() -> None:
+    nothing = EngineConfig(kind="null")
+    assert resolve_device(nothing, gpus=1) == "cpu"
+    assert resolve_device(nothing, gpus=1, looks=True) == "cuda"
 
 
 @pytest.mark.parametrize(("device", "gpus"), [("cuda", 0)])

@@ -24,7 +24,8 @@ from uniface_ray.core.interrupts import Asked, InterruptedRunError, interrupts
 from uniface_ray.core.lease import Lease, taken
 from uniface_ray.core.progress import RunState
 from uniface_ray.core.sink_config import ReplaySettings
-from uniface_ray.core.storage_errors import sink_failed
+from uniface_ray.core.storage_errors import explain, sink_failed
+from uniface_ray.core.task_config import MeasureConfig
 from uniface_ray.core.view import View
 from uniface_ray.engine.device import local_gpus, resolve_device, resolve_dtype
 
@@ -101,6 +102,9 @@ def _run_alone(
     except UserError:
         lease.release(withdraw=True)
         raise
+    except OSError as error:
+        lease.release(withdraw=True)
+        raise explain(error, "sink.path", sink.uri) from error
     job = Job(
         config,
         checked.source,
@@ -203,7 +207,7 @@ def _recount(tally: Tally, lease: Lease) -> None:
     """Chunks may have been committed without their markers reaching the driver; none is from now on."""
     if tally.input is not None and tally.pending:
         lease.fence()
-        for marker in read_markers(lease.sink):
+        for marker in read_markers(lease.sink, known=set(tally.chunks) - set(tally.reopened)):
             tally.add(marker)
 
 
@@ -224,9 +228,10 @@ def _connect(config: JobConfig, view: View) -> Cluster:
 def _device(config: JobConfig, cluster: Cluster | None) -> str:
     if cluster and config.engine.device == "cuda":
         return "cuda"  # a cluster that scales to zero has no GPUs before it is asked for one
-    if cluster is None and config.engine.device == "auto" and not config.engine.holds_model:
+    looks = isinstance(config.task, MeasureConfig)
+    if cluster is None and config.engine.device == "auto" and not (config.engine.holds_model or looks):
         return "cpu"  # without torch, which takes seconds to look for GPUs
-    return resolve_device(config.engine, cluster.gpus if cluster else local_gpus())
+    return resolve_device(config.engine, cluster.gpus if cluster else local_gpus(), looks)
 
 
 def _work(

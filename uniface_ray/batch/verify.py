@@ -26,6 +26,7 @@ from uniface_ray.core.parallel import map_ahead
 from uniface_ray.core.records import row_id_of
 from uniface_ray.core.sink_config import VerifyConfig
 from uniface_ray.core.storage import Folder
+from uniface_ray.core.storage_errors import explain, is_storage_failure
 from uniface_ray.data.slices import Slice
 
 EXIT_PROBLEMS = 5
@@ -95,10 +96,13 @@ def verify(config: VerifyConfig) -> Verdict:
     document = open_document(sink)
     verdict = Verdict(sink.uri, document["state"])
     tally = Tally()
-    for problem in _problems(sink, document, verdict, tally):
-        verdict.kinds[problem.kind] = verdict.kinds.get(problem.kind, 0) + 1
-        if len(verdict.problems) < config.verify.problems:
-            verdict.problems.append(problem)
+    try:
+        for problem in _problems(sink, document, verdict, tally):
+            verdict.kinds[problem.kind] = verdict.kinds.get(problem.kind, 0) + 1
+            if len(verdict.problems) < config.verify.problems:
+                verdict.problems.append(problem)
+    except OSError as error:
+        raise explain(error, "sink.path", sink.uri) from error
     verdict.counts = tally.counts()
     return verdict
 
@@ -183,7 +187,9 @@ def _planned(
         try:
             data = sink.read(plan_file(first))
             chunks = chunks_of(data)
-        except (FileNotFoundError, pa.ArrowException, KeyError, TypeError) as error:
+        except (OSError, pa.ArrowException, KeyError, TypeError) as error:
+            if is_storage_failure(error) and not isinstance(error, FileNotFoundError):
+                raise  # what is wrong is not with the file
             broken.append(Problem("plan", plan_file(first), f"cannot be read: {error!r}"))
             continue
         digest.update(data)

@@ -78,7 +78,7 @@ def read_part(
             return Problem("schema", name, f"has no column {', '.join(lacking)}")
         looked_at = ["row_id", "parent_id", "task", "model", *more, *(["error_kind"] if status == REJECTED else [])]
         return Part(name, schema, pq.read_table(pa.BufferReader(data), columns=looked_at))
-    except pa.ArrowException as error:
+    except (pa.ArrowException, OSError) as error:
         return Problem("unreadable", name, f"is no parquet file: {error}")
 
 

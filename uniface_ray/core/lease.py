@@ -26,6 +26,7 @@ from uniface_ray.core.errors import SinkInUseError, StoppedError, UniFaceError
 from uniface_ray.core.fenced import Fenced, lease_name, taken_over
 from uniface_ray.core.processes import is_stopped, machine, process_start
 from uniface_ray.core.storage import Folder
+from uniface_ray.core.storage_errors import explain
 
 TTL_S = 30.0
 _LEASE = re.compile(r"lease/\d{8,}\.json")
@@ -200,7 +201,15 @@ def take(sink: Folder, tell: Callable[[str], None], ttl_s: float = TTL_S) -> Lea
 
     Raises:
         SinkInUseError: a run is alive on it.
+        UserError: the sink can be written to, but not all of it.
     """
+    try:
+        return _take(sink, tell, ttl_s)
+    except OSError as error:
+        raise explain(error, "sink.path", sink.uri) from error
+
+
+def _take(sink: Folder, tell: Callable[[str], None], ttl_s: float) -> Lease:
     holder = Holder.here()
     while True:
         token, last = _latest(sink)

@@ -5,6 +5,7 @@ replicas of a remote server, of which there may be many, do not have to spend.
 """
 
 from uniface_ray.core.config import HUB, JobConfig
+from uniface_ray.engine.check import check_engine
 from uniface_ray.engine.null import NullEngine
 from uniface_ray.engine.protocol import Ask, Draw, Engine, Request, Score
 from uniface_ray.engine.remote import RemoteEngine
@@ -32,7 +33,7 @@ def build_engine(config: JobConfig, device: str, dtype: str, threads: int | None
     if kind == "openai":
         return RemoteEngine(config.remote, config.remote.image_size)
     if kind == "null":
-        return NullEngine()
+        return NullEngine(check_engine(config).image_size)
     if kind == "transformers":
         return _chat_engine(config, device, dtype, threads)
     from uniface_ray.engine.adapters import split

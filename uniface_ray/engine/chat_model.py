@@ -36,6 +36,7 @@ def check_chat_model(model: ModelConfig, storage: StorageConfig, image_size: int
         folder = Folder(model.path, storage)
         folder.check("model.path")
         values, seen = _in_folder(folder, told)
+    seen += repr(image_size).encode() if image_size is not None else b""
     if image_size is None:
         vision = values.get("vision_config")
         given = vision.get("image_size") if isinstance(vision, dict) else None

@@ -8,7 +8,8 @@ import hashlib
 from uniface_ray.core.config import JobConfig
 from uniface_ray.core.engine_config import RemoteConfig
 from uniface_ray.core.errors import UserError
-from uniface_ray.core.task_config import VqaConfig
+from uniface_ray.core.storage_errors import explain
+from uniface_ray.core.task_config import MeasureConfig, VqaConfig
 from uniface_ray.engine.adapters import check_adapter, split
 from uniface_ray.engine.null import IMAGE_SIZE
 from uniface_ray.engine.remote import RemoteEngine
@@ -31,14 +32,17 @@ def check_engine(config: JobConfig) -> CheckedModel:
         raise UserError(f"engine.kind is {kind}, but model.adapter is for models of kind uniface: leave it out")
     if kind == "openai":
         return _check_remote(config.remote)
-    if kind == "null":
+    if kind == "null" and not isinstance(config.task, MeasureConfig):  # what is measured is read as the model reads it
         return CheckedModel(IMAGE_SIZE, hashlib.sha256(b"null").hexdigest())
     if kind == "transformers":
         from uniface_ray.engine.chat_model import check_chat_model
 
         return check_chat_model(config.model, config.storage, config.engine.image_size)
     base, adapter = split(config.model)
-    return check_adapter(adapter, base, config.storage) if adapter else check_model(base, config.storage)
+    try:
+        return check_adapter(adapter, base, config.storage) if adapter else check_model(base, config.storage)
+    except OSError as error:
+        raise explain(error, "model.adapter" if adapter else "model.path", (adapter or base).path) from error
 
 
 def _check_remote(remote: RemoteConfig) -> CheckedModel:

@@ -7,12 +7,13 @@ from uniface_ray.core.engine_config import EngineConfig
 from uniface_ray.core.errors import UserError
 
 
-def resolve_device(engine: EngineConfig, gpus: float) -> str:
+def resolve_device(engine: EngineConfig, gpus: float, looks: bool = False) -> str:
     """`engine.device` with `auto` decided: a GPU where the machine or cluster has one, and a model runs on it.
 
     Args:
         engine: settings.
         gpus: how many there are where the replicas will run.
+        looks: replicas have models beside the engine, as those of the task `measure` do.
 
     Raises:
         UserError: a GPU was asked for and there is none; a switch that does not work there.
@@ -24,7 +25,7 @@ def resolve_device(engine: EngineConfig, gpus: float) -> str:
         )
     device = engine.device
     if device == "auto":
-        device = "cuda" if gpus and engine.holds_model else "cpu"
+        device = "cuda" if gpus and (engine.holds_model or looks) else "cpu"
     if device == "cpu":
         _check_switches(engine)
     return device

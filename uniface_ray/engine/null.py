@@ -29,7 +29,7 @@ class NullEngine:
     Texts are empty or a choice, drawings black and small, scores a half, and an image is one code.
     """
 
-    def __init__(self, image_size: int = IMAGE_SIZE) -> None:
+    def __init__(self, image_size: int) -> None:
         self.image_size = image_size
         self._black = np.zeros((3, _SIDE, _SIDE), np.uint8)
         self._done: list[tuple[int, Result | Reject]] = []
