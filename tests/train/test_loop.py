@@ -24,7 +24,6 @@ from uniface_ray.train.checkpoint import Checkpoints, State
 from uniface_ray.train.hooks import Hooks, NotFiniteError, Outcome
 from uniface_ray.train.journal import read_records
 from uniface_ray.train.snapshot import Snapshot
-from uniface_ray.train.validation import dealt
 
 # Two stages, an average, and accumulation: all that a checkpoint has to carry.
 ALL = ["stages=experts-first", "stages.steps=[3,4]", "optimizer.ema=0.5", "parallel.accumulation=2"]
@@ -297,17 +296,3 @@ def test_the_model_can_be_that_of_the_best_checkpoint(tokens: Path, toy: Path, t
     found = weights(tmp_path)["showo.lm_head.weight"]
     assert not torch.equal(found, last)
     assert torch.equal(found, load_file(next(tmp_path.glob("checkpoints/*02.weights-000*")))["showo.lm_head.weight"])
-
-
-def test_held_out_rows_are_the_same_for_any_number_of_workers() -> None:
-    for rows, workers in [(0, 2), (1, 3), (4, 3), (40, 1), (40, 3), (128, 7)]:
-        shares = [dealt(rows, rank, workers) for rank in range(workers)]
-        assert len({len(share) for share in shares}) == 1, (rows, workers)
-        assert sorted(number for share in shares for part in share for number in part) == [*range(rows)]
-
-
-def test_what_no_stage_trains_is_not_looked_at(tokens: Path, toy: Path, tmp_path: Path) -> None:
-    run_alone(settings(tokens, toy, tmp_path, "stages.steps=1", "stages.draw=0"))
-    (held_out,) = [dict(one) for one in curve(tmp_path) if "held_out/total" in dict(one)]
-    assert held_out["held_out/text"] > 0
-    assert held_out["held_out/mask"] == 0

@@ -24,7 +24,7 @@ def model(toy: Path) -> UniFaceForConditionalGeneration:
 
 def parts(tokens: Path, toy: Path, accumulation: int = 1) -> list[Batch]:
     config = settings(tokens, toy, tokens, "data.batch_size=12", f"parallel.accumulation={accumulation}")
-    shards = Shards(str(tokens), StorageConfig(), UniFaceConfig.from_pretrained(toy), 0.2)
+    shards = Shards(str(tokens), StorageConfig(), UniFaceConfig.from_pretrained(toy), 0.2, "row_id")
     mixture = Mixture(config, shards, UniFaceProcessor.from_pretrained(toy), 0, 1)
     (share,) = islice(mixture.shares(config.stages.each()[0], {}), 1)
     return share.parts

@@ -31,7 +31,9 @@ def processor(toy: Path) -> UniFaceProcessor:
 
 
 def shards_of(path: Path | str, toy: Path, storage: StorageConfig | None = None) -> Shards:
-    return Shards(str(path), storage or StorageConfig(), UniFaceConfig.from_pretrained(toy), held_out=0.2)
+    return Shards(
+        str(path), storage or StorageConfig(), UniFaceConfig.from_pretrained(toy), held_out=0.2, held_out_by="row_id"
+    )
 
 
 def shares(
@@ -101,22 +103,6 @@ def test_shards_are_read_from_a_bucket_too(tokens: Path, toy: Path, place: Folde
     stream = Stream(shards_of(place.uri, toy, place.storage), "draw", seed=0, files=3)
     here = Stream(shards_of(tokens, toy), "draw", seed=0, files=3)
     assert [row.to_pylist() for _, row in stream.take(5)] == [row.to_pylist() for _, row in here.take(5)]
-
-
-def test_held_out_rows_are_found_by_their_texts(tokens: Path, toy: Path, tmp_path: Path) -> None:
-    good = pq.read_table(tokens / "data/status=ok/part-00000000.parquet")
-    pq.write_table(good, tmp_path / "b.parquet")
-    place = {name: number for number, name in enumerate(good.column_names)}
-    none = pa.array([[]] * len(good), pa.list_(pa.string()))
-    bad = good.set_column(place["questions"], "questions", none)
-    bad = bad.set_column(place["answers"], "answers", none)
-    bad = bad.set_column(place["semantic"], "semantic", pa.array([b"x"] * len(good)))  # refused where it is read
-    pq.write_table(bad, tmp_path / "a.parquet")
-    shards = replace(shards_of(tmp_path, toy), held_out=0.9)
-    assert held_out_rows(shards, "vqa", 3)
-    with pytest.raises(UserError, match="semantic features"):
-        held_out_rows(shards, "caption", 3)
-    assert held_out_rows(replace(shards, held_out=0), "caption", 3) == []
 
 
 def test_losses_fall_on_answers_and_masked_tokens_alone(tokens: Path, toy: Path, processor: UniFaceProcessor) -> None:

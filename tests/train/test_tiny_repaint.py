@@ -49,6 +49,9 @@ def test_copies_are_labelled_as_they_are_painted_and_the_faces_themselves_stay()
     assert torch.equal(after.faces[:40], before.faces)
     assert torch.equal(after.classes[:40], classes)
     assert len(after.faces) == len(after.classes) == len(after.years) > 60
+    assert after.origin is not None
+    assert torch.equal(after.origin[:40], torch.arange(40))
+    assert torch.equal(after.years, years[after.origin])
     hair = after.classes[:, NAMES.index("hair_color")]
     for name in ("grey", "black"):
         of_it = hair == VALUES["hair_color"].index(name)

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -35,6 +36,9 @@ def test_only_plain_views_of_real_faces_are_drawn_and_caps_hide_the_gender(prepa
         picture = Image.open(io.BytesIO(row["image"]))
         assert picture.size == (128, 128)
         assert max(high for _, high in picture.getextrema()) > 100  # a painted face is black here
+    assert {row["face"] for row in made} == {*range(8)}
+    copies = replace(prepared, origin=torch.arange(8) % 4)
+    assert [row["face"] for row in rows(copies, torch.ones(8), 48)] == [row["face"] % 4 for row in made[:48]]
     silent = [row for row in made if not any("wom" in text for text in [*row["answers"], *row["questions"]])]
     assert 2 < len(silent) < 16  # three in twenty of the wild views, which are a third
     assert all(len(row["questions"]) == len(row["answers"]) > 0 for row in made)

@@ -97,6 +97,16 @@ def test_a_sink_of_another_training_is_left_as_it_is(
     assert tree(sink) == before
 
 
+def test_a_run_that_has_held_out_other_rows_does_not_go_on(
+    sink: Path, tokens: Path, toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest = json.loads((sink / "manifest.json").read_text())
+    del manifest["identity"]["data"]["held_out_are"], manifest["identity"]["data"]["held_out_by"]
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    assert main("train", [*words(tokens, toy, tmp_path), *ALONE]) == 2
+    assert "data.held_out_are was None, now 'images'" in capsys.readouterr().err
+
+
 def test_a_sink_of_a_job_is_left_as_it_is(tokens: Path, toy: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     manifest = tokens / "manifest.json"

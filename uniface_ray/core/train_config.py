@@ -23,7 +23,9 @@ class TrainDataConfig(Settings):
     Attributes:
         path: sink of `uniface tokenize`, or a folder of parquet files with its columns.
         batch_size: rows of one step, over all workers.
-        held_out: share of the rows that is never trained on; which ones, their `row_id` decides.
+        held_out: share of the images that is never trained on; which ones, a hash decides.
+        held_out_by: column whose equal values are held out together, such as that of a person; null takes the address
+            of the image, or the row where many images share one (in a table or an archive).
         shuffle_files: files whose rows are shuffled together; so many are in the memory of every worker.
         drop_prompts: share of the prompts to draw that is left out, for guidance; Show-o's 10 %, not stated by the
             paper.
@@ -33,6 +35,7 @@ class TrainDataConfig(Settings):
     path: str = Field(min_length=1)
     batch_size: int = Field(default=32, ge=1)
     held_out: float = Field(default=0.02, ge=0, lt=1)
+    held_out_by: str | None = None
     shuffle_files: int = Field(default=8, ge=1)
     drop_prompts: float = Field(default=0.1, ge=0, le=1)
     text_tokens: int = Field(default=256, ge=8)

@@ -5,6 +5,7 @@ import posixpath
 from uniface_ray.core.errors import UserError
 from uniface_ray.core.records import RejectError, RejectKind
 from uniface_ray.core.storage import absolute
+from uniface_ray.data.listing import SUFFIXES
 
 
 def resolve(uri: str, table: str) -> str:
@@ -33,3 +34,8 @@ def resolve(uri: str, table: str) -> str:
 def is_web(uri: str) -> bool:
     """Whether a URI names something to be fetched by HTTP."""
     return uri[:8].lower().startswith(("http://", "https://"))
+
+
+def is_image(uri: str) -> bool:
+    """Whether a URI is that of one image, not that of a table or an archive with many."""
+    return is_web(uri) or uri.lower().endswith(SUFFIXES["images"])

@@ -10,8 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from uniface_ray.core.records import row_id_of
-from uniface_ray.data.listing import SUFFIXES
-from uniface_ray.data.uris import is_web
+from uniface_ray.data.uris import is_image
 from uniface_ray.evaluate import texts
 from uniface_ray.evaluate.distances import Cloud
 from uniface_ray.evaluate.intervals import Estimate, Floats, Ids, Resampled, share, uniform, wilson
@@ -137,7 +136,7 @@ class Summary:
             return np.array([row_id_of(prompt, 0) for prompt in table["text"].to_pylist()], np.int64)
         given = zip(table["run_key"].to_pylist(), table["run_uri"].to_pylist(), strict=True)
         # Of an image inside a table or an archive, the address is that of the file around it.
-        return np.array([row_id_of(uri, 0) if _is_of_image(uri) else key for key, uri in given], np.int64)
+        return np.array([row_id_of(uri, 0) if is_image(uri) else key for key, uri in given], np.int64)
 
     @property
     def keys(self) -> int:
@@ -175,10 +174,6 @@ class Summary:
             return (yes_right / yes + no_right / no) / 2
 
         return self.sums.estimate(mean, ("yes_right", "yes", "no_right", "no"), self.known("yes_no"))
-
-
-def _is_of_image(uri: str) -> bool:
-    return is_web(uri) or uri.lower().endswith(SUFFIXES["images"])
 
 
 def _answer_values(row: Mapping[str, Any]) -> list[float]:

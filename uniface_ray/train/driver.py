@@ -75,7 +75,7 @@ def _check(config: TrainConfig) -> CheckedModel:
     check_lora(config.lora, config.stages)
     if config.parallel.workers[1] == 0 or not joins_cluster(config.cluster):
         _device(config, local_gpus())  # to tell of a mistake now, not when Ray has started
-    shards = Shards(config.data.path, config.storage, base.config, config.data.held_out)
+    shards = Shards(config.data.path, config.storage, base.config, config.data.held_out, config.data.held_out_by)
     shards.check()
     if not config.lora.rank:
         check_trained(base.config, config.stages.each(), shards.has_pixels)

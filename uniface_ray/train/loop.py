@@ -83,7 +83,7 @@ def train(config: TrainConfig, base: Base, world: World, sink: Folder, hooks: Ho
 
 def _shards(config: TrainConfig, base: Base, world: World) -> Shards:
     """Of the files that the first worker sees: all must have the same order of rows, even while files still come."""
-    mine = Shards(config.data.path, config.storage, base.config, config.data.held_out)
+    mine = Shards(config.data.path, config.storage, base.config, config.data.held_out, config.data.held_out_by)
     shards = replace(mine, listed=world.told(mine.files if world.is_first else None))
     shards.check()
     return shards

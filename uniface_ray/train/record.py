@@ -24,7 +24,8 @@ def identity_of(config: TrainConfig, weights: str) -> dict[str, Any]:
     return {
         "task": "train",
         "model": {"name": config.model.name, "weights": weights},
-        "data": {**config.data.model_dump(mode="json"), "path": absolute(config.data.path)},
+        # A run that has held out single rows cannot go on: others would be held out now.
+        "data": {**config.data.model_dump(mode="json"), "path": absolute(config.data.path), "held_out_are": "images"},
         "stages": {f"{stage.number}": {"trained": stage.trained, **stage.shares} for stage in stages},
         "lora": config.lora.model_dump(mode="json"),
         "loss.schedule": config.loss.schedule,

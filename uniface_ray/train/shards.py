@@ -16,6 +16,7 @@ from uniface_ray.core.storage import Folder
 from uniface_ray.core.storage_errors import explain, is_storage_failure
 from uniface_ray.model.configuration import UniFaceConfig
 from uniface_ray.model.encoders import features_of
+from uniface_ray.train.held_out import are_held_out, column_of
 
 _OK = "data/status=ok"
 _TEXTS = pa.list_(pa.string())
@@ -26,7 +27,6 @@ _NEEDED = {
     "questions": _TEXTS,
     "answers": _TEXTS,
 }
-_HELD_OUT_OF = 10_000
 
 Columns = Literal["texts", "codes", "features"]
 """Of a table: `row_id` and texts; the codes too; and the features of the encoders, or pixels, which are the most."""
@@ -41,6 +41,7 @@ class Shards:
         storage: how to reach S3.
         config: of the model that is trained.
         held_out: share of rows that is kept apart.
+        held_out_by: see `TrainDataConfig`.
         listed: name and bytes of each file, as another worker has found them; None looks for them.
     """
 
@@ -48,6 +49,7 @@ class Shards:
     storage: StorageConfig
     config: UniFaceConfig
     held_out: float
+    held_out_by: str | None = None
     listed: tuple[tuple[str, int], ...] | None = None
 
     @cached_property
@@ -116,7 +118,8 @@ class Shards:
                 known = [name for name in _NEEDED if name != "codes" or columns != "texts"]
                 if columns == "features":
                     known += [one for one in self.extras if one in file.schema_arrow.names]
-                table = file.read(known)
+                told_by = {column_of(self.held_out_by)} & {*file.schema_arrow.names} - {*known}
+                table = file.read([*known, *told_by])
         except (OSError, pa.ArrowException) as error:
             if is_storage_failure(error):
                 raise StoppedError(f"{uri} cannot be read ({error}): the same command goes on once it can") from error
@@ -126,9 +129,9 @@ class Shards:
         if columns != "texts":
             self._check_values(table, uri)
         if held_out is None:
-            return table
-        apart = pa.array((table["row_id"].to_numpy() % _HELD_OUT_OF) < self.held_out * _HELD_OUT_OF)
-        return table.filter(apart if held_out else pc.invert(apart))
+            return table.select(known)
+        apart = pa.array(are_held_out(table, self.held_out_by, self.held_out), pa.bool_())
+        return table.select(known).filter(apart if held_out else pc.invert(apart))
 
     @property
     def has_pixels(self) -> bool:
@@ -151,11 +154,17 @@ class Shards:
         features = [name for name in self.extras if name != "pixels"]
         if features and "pixels" not in schema.names and not set(features) <= set(schema.names):
             wrong += [f"{name} (binary)" for name in features if name not in schema.names]
+        there = ", ".join(f"{field.name} ({field.type})" for field in schema)
         if wrong:
-            there = ", ".join(f"{field.name} ({field.type})" for field in schema)
             raise UserError(
                 f"data.path has {uri}, which lacks {', '.join(wrong)}; its columns are: {there}. Make it with "
                 "`uniface tokenize` and the model that is to be trained"
+            )
+
+        if self.held_out_by is not None and self.held_out_by not in schema.names:
+            raise UserError(
+                f"data.held_out_by is {self.held_out_by!r}, but data.path has {uri}, whose columns are: {there}. Name "
+                "one of them, keep yours with source.keep_columns of `uniface tokenize`, or leave it null"
             )
 
     def _check_nulls(self, table: pa.Table, uri: str) -> None:

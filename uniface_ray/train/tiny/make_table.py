@@ -33,9 +33,10 @@ from uniface_ray.train.tiny.yes_no import shows_pair, yes_no_pairs
 
 COMMANDS = """\
 uniface tokenize source.path={out}/table source.caption_column=captions source.question_column=questions \
-source.answer_column=answers model.path={out}/uniface-tiny sink.path={out}/tokens
+source.answer_column=answers source.keep_columns=[face] model.path={out}/uniface-tiny sink.path={out}/tokens
 uniface train stages=uniface-tiny model.path={out}/uniface-tiny data.path={out}/tokens data.batch_size=64 \
-parallel.dtype=bfloat16 optimizer.beta2=0.98 optimizer.ema=0.985 optimizer.floor=0.03 sink.path={out}/run"""
+data.held_out_by=face parallel.dtype=bfloat16 optimizer.beta2=0.98 optimizer.ema=0.985 optimizer.floor=0.03 \
+sink.path={out}/run"""
 
 _VIEWS = 48
 # Of every such number of views: as they are, to be drawn too; slightly changed; and wild.
@@ -48,7 +49,8 @@ _CAPS = 0.15
 
 
 def rows(prepared: Prepared, weights: Tensor, count: int, seed: int = 0) -> Iterator[dict[str, Any]]:
-    """`count` views of faces that are drawn by `weights`: image (JPEG), captions to draw it by, questions, answers."""
+    """`count` views of faces that are drawn by `weights`: number of the face, image (JPEG), captions to draw it by,
+    questions, answers."""
     generator, rng = torch.Generator().manual_seed(seed), random.Random(seed)
     size = preset("tiny").magvit_config.image_size
     real = weights if prepared.painted is None else weights.masked_fill(prepared.painted, 0.0)
@@ -68,6 +70,7 @@ def rows(prepared: Prepared, weights: Tensor, count: int, seed: int = 0) -> Iter
             buffer = io.BytesIO()
             Image.fromarray(views[place]).save(buffer, "JPEG", quality=97, subsampling=0)
             yield {
+                "face": index if prepared.origin is None else int(prepared.origin[index]),
                 "image": buffer.getvalue(),
                 "captions": _prompts(seen, rng) if place < _PLAIN else [],
                 **_asked(seen, rng),

@@ -23,13 +23,15 @@ class Prepared:
 
     `faces`: (count, 3, SIDE, SIDE) uint8; `classes`: (count, attributes) int64 in the order of VALUES, -1 where unsure;
     `years`: (count,) float32 estimated ages; `painted`: (count,) bool, faces to learn reading from but not to draw,
-    None where there are none.
+    None where there are none; `origin`: (count,) int64, the face that each is a painted copy of, or its own number;
+    None likewise.
     """
 
     faces: Tensor
     classes: Tensor
     years: Tensor
     painted: Tensor | None = None
+    origin: Tensor | None = None
 
     def attributes(self, index: int) -> Attributes:
         """Sure attributes of one face."""

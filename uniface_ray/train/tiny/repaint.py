@@ -75,19 +75,21 @@ def with_repainted(prepared: Prepared, seed: int = 5) -> Prepared:
     The faces themselves come first.
     """
     generator, count = torch.Generator().manual_seed(seed), len(prepared.years)
+    origin = torch.arange(count)
     hair, bald, background = (list(VALUES).index(name) for name in ("hair_color", "bald", "background"))
     fit = (prepared.years >= _GREYS_FROM) & (prepared.classes[:, bald] == 0) & (prepared.classes[:, hair] >= 0)
     for color, lightness, depth, share in _PAINTS:
         chosen = fit & (torch.rand(len(fit), generator=generator) < share)
         copies = _copies(prepared, chosen, partial(repaint_hair, lightness=lightness, depth=depth, generator=generator))
         copies.classes[:, hair] = VALUES["hair_color"].index(color)
-        prepared = _joined(prepared, copies)
+        prepared, origin = _joined(prepared, copies), torch.cat([origin, origin[chosen]])
         fit = torch.cat([fit, torch.zeros(len(copies.years), dtype=torch.bool)])
     chosen = torch.rand(len(prepared.faces), generator=generator) < _BACKGROUND_SHARE
     copies = _copies(prepared, chosen, partial(repaint_backgrounds, generator=generator))
     copies.classes[:, background] = -1
     joined = _joined(prepared, copies)
-    return replace(joined, painted=torch.arange(len(joined.years)) >= count)
+    origin = torch.cat([origin, origin[chosen]])
+    return replace(joined, painted=torch.arange(len(joined.years)) >= count, origin=origin)
 
 
 def _copies(prepared: Prepared, chosen: Tensor, paint: Callable[[Tensor], Tensor]) -> Prepared:
