@@ -38,7 +38,7 @@ def test_the_arguments_are_settings_of_the_command() -> None:
     application = _application(config)
     settings = _composed(application["args"])
     assert settings.engine.replicas == (1, 4)
-    assert config["http_options"]["request_timeout_s"] >= settings.serve.timeout_s
+    assert config["http_options"]["request_timeout_s"] > settings.serve.timeout_s + settings.guard.body_timeout_s
     (model,) = application["deployments"]
     assert model["name"] == f"model-{settings.model.name}"
     assert model["user_config"]["path"] == application["args"]["model.path"]

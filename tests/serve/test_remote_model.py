@@ -156,6 +156,27 @@ def test_a_request_that_has_no_room_anywhere_is_refused_soon(
     assert (caught.value.status, handle.calls) == (429, calls)
 
 
+@pytest.mark.parametrize("watched", [False, True])
+def test_a_replica_that_never_comes_is_waited_for_only_so_long(watched: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Never(Response):
+        def __await__(self) -> Any:
+            return asyncio.Event().wait().__await__()
+
+        async def __aiter__(self) -> AsyncGenerator[News]:
+            yield text("a")
+            await asyncio.Event().wait()
+
+    class NeverHandle(Handle):
+        def remote(self, request: Request, full: Sequence[str] = ()) -> Response:
+            return Never([], None, self)
+
+    monkeypatch.setattr("uniface_ray.serve.remote_model._GRACE_S", 0.0)
+    handle = NeverHandle()
+    with pytest.raises(ApiError, match=r"within serve\.timeout_s") as caught:
+        asked(handle, Ask(PIXELS, "?", 4, time_limit_s=0.05, watched=watched))
+    assert (caught.value.status, caught.value.code, handle.cancelled) == (504, "timeout", 1)
+
+
 def test_a_refusal_of_the_last_one_that_is_asked_is_told() -> None:
     handle = Handle(*[([], gone())] * 5, ([], no_room("a")))
     with pytest.raises(ApiError, match="no room") as caught:

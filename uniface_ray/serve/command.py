@@ -122,7 +122,8 @@ def _serve(config: ServeConfig, entries: Sequence[Entry], cluster: Cluster) -> N
     http = {
         "host": config.serve.host,
         "port": config.serve.port,
-        "request_timeout_s": config.serve.timeout_s + config.serve.drain_s,
+        # Of the exchange as a whole, and told without a reason: the doors tell before it who came or waited too long.
+        "request_timeout_s": config.serve.timeout_s + config.serve.drain_s + config.guard.body_timeout_s,
     }
     print(f"loading {', '.join(entry.model.path for entry in entries)} on {device}", flush=True)
     cpus = config.engine.bounds[0] * config.engine.num_cpus * len(entries)

@@ -9,6 +9,7 @@ from ray.exceptions import RayActorError, RayTaskError
 from ray.serve.exceptions import BackPressureError, RayServeException, ReplicaUnavailableError
 from ray.serve.handle import DeploymentHandle
 
+from uniface_ray.core.records import RejectKind
 from uniface_ray.engine.protocol import Ask, Draw, Request
 from uniface_ray.serve.errors import ApiError, busy
 from uniface_ray.serve.loop import REPLICA_DIED, REPLICA_GONE
@@ -19,6 +20,7 @@ _LOG = logging.getLogger(__name__)
 _TRIES = 6
 _DEATHS = 2  # of replicas that had the request: it may be what they died of
 _WAIT_S = 0.2  # before the second try; each further one waits twice as long
+_GRACE_S = 1.0  # beyond the request's own limit, which a replica keeps by itself once it has the request
 _READY_S = 5.0
 _ELSEWHERE = 2  # other replicas that are asked when one has no room
 
@@ -48,10 +50,12 @@ class RemoteModel:
     async def ask(self, request: Request) -> AsyncGenerator[News]:
         """See `models.Served`."""
         draws = isinstance(request, Draw)
+        now_s, limit_s = asyncio.get_running_loop().time(), request.time_limit_s
+        deadline = None if limit_s is None else now_s + limit_s + _GRACE_S
         self._under_way[draws] += 1
         try:
             async with aclosing(self._ask_until_answered(request)) as stream:
-                async for news in stream:
+                while news := await _next(stream, deadline):
                     yield news
         finally:
             self._under_way[draws] -= 1
@@ -136,6 +140,22 @@ class RemoteModel:
         if isinstance(cause, RayServeException):
             return ApiError(503, "the model has no replica that works; try later", code="model_unavailable")
         return cause if isinstance(cause, Exception) else error
+
+
+async def _next(stream: AsyncGenerator[News], deadline: float | None) -> News | None:
+    """The next news, None at the end; around each, because the next one may be asked for by another task.
+
+    Raises:
+        ApiError: 504, the deadline, in the event loop's seconds, has passed.
+    """
+    try:
+        async with asyncio.timeout_at(deadline) as limit:
+            return await anext(stream, None)
+    except TimeoutError as error:
+        if not limit.expired():
+            raise
+        what = "no replica has answered within serve.timeout_s, the waiting included; try later"
+        raise ApiError(504, what, code=str(RejectKind.TIMEOUT)) from error
 
 
 def _why_again(error: Exception) -> str | None:
