@@ -43,6 +43,10 @@ def test_captions_are_counted_as_agreement_counts_them() -> None:
     summary = Summary("captions", ("gender", "smile"), resamples=100)
     summary.add(captions())
     numbers = {number.name: number.estimate for number in numbers_of(summary)}
+    meanings = {number.name: number.meaning for number in numbers_of(summary)}
+    assert "silence counts as wrong" in meanings["agreement.gender"]
+    assert "no word of one is the claim that there is none" in meanings["agreement.smile"]
+    assert "claimed.smile" not in numbers
     for name, counted in agreement(*zip(*CAPTIONS, strict=True)).items():
         if counted.known:
             found = numbers[f"agreement.{name}"]

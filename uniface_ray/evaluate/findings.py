@@ -52,13 +52,16 @@ def _agreements(summary: Summary) -> Iterator[Number]:
         if not summary.known(f"{name}_known"):
             continue
         title = name.replace("_", " ")
+        # Of a smile a caption always says something, see `read_claims`.
+        is_always_claimed = summary.kind == "captions" and name == "smile"
+        silence = "no word of one is the claim that there is none" if is_always_claimed else "silence counts as wrong"
         yield Number(
             f"agreement.{name}",
             f"{title}: agreement",
             summary.share(f"{name}_agreed", f"{name}_known"),
-            f"share of the faces whose {title} is known of which the {who} the same; silence counts as wrong",
+            f"share of the faces whose {title} is known of which the {who} the same; {silence}",
         )
-        if summary.kind == "captions":
+        if summary.kind == "captions" and not is_always_claimed:
             yield Number(
                 f"claimed.{name}",
                 f"{title}: claimed",
