@@ -6,7 +6,9 @@ from tests.model.toys import toy_config, toy_model
 from uniface_ray.core.errors import UserError
 from uniface_ray.core.stages_config import StagesConfig
 from uniface_ray.core.train_config import LoraConfig, OptimizerConfig
+from uniface_ray.model.presets import parameters
 from uniface_ray.train.lora import adapt, check_lora
+from uniface_ray.train.meter import flops_per_token
 from uniface_ray.train.optimizer import build_optimizer, learning_rate
 from uniface_ray.train.trained import check_trained, freeze, saved_names
 
@@ -44,6 +46,21 @@ def test_a_stage_trains_what_it_names(trained: str, learns: str, does_not: str) 
     assert does_not not in names
     assert not any(name.startswith("magvit") for name in names)
     assert sorted(names) == sorted(saved_names(model, [stage]))
+
+
+def test_operations_are_counted_by_what_learns() -> None:
+    model = toy_model()
+    (stage,) = StagesConfig().each()
+    freeze(model, stage)
+    embeddings = model.get_input_embeddings().weight.numel()
+    passed = parameters(model)["active"] - embeddings
+    assert flops_per_token(model) == 6 * passed
+    (stage,) = StagesConfig(trained=("lm_head.weight",)).each()
+    freeze(model, stage)
+    assert flops_per_token(model) == 4 * passed + 2 * model.showo.lm_head.weight.numel()
+    (stage,) = StagesConfig(trained=("experts",)).each()
+    freeze(model, stage)
+    assert 4 * passed < flops_per_token(model) < 6 * passed
 
 
 def test_adapters_leave_the_image_encoders_alone() -> None:

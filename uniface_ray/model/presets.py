@@ -104,34 +104,42 @@ def preset(name: str, experts: bool = True, **fields: Any) -> UniFaceConfig:
     return PRESETS[name](experts, **fields)
 
 
-def parameters(model: UniFaceForConditionalGeneration) -> dict[str, int]:
+def parameters(model: UniFaceForConditionalGeneration, learning: bool = False) -> dict[str, int]:
     """Parameters by part: `total` and `active` of the transformer, of which `sequence_experts`; `encoders`; `magvit`.
 
     Active is what one token passes through: of each layer's token-level experts, its own group's router and shared
     expert, and the K routed ones that are chosen; embeddings, head and sequence-level experts are counted whole.
+
+    Args:
+        model: whose.
+        learning: count those only that are not frozen.
     """
-    total = _count(model.showo)
+
+    def count(*modules: nn.Module) -> int:
+        return sum(_count(one, learning) for module in modules for one in module.parameters())
+
+    total = count(model.showo)
     active = total
     if (experts := model.config.token_experts) is not None:
         for layer in model.showo.model.layers:
             idle = 1 - experts.active / (2 * experts.routed)
-            active -= round(_count(layer.mlp.routed) * idle)
-            active -= (_count(layer.mlp.shared) + layer.mlp.router.numel()) // 2
-    sequence = sum(
-        _count(layer.sequence_experts) for layer in model.showo.model.layers if hasattr(layer, "sequence_experts")
+            active -= round(count(layer.mlp.routed) * idle)
+            active -= (count(layer.mlp.shared) + _count(layer.mlp.router, learning)) // 2
+    sequence = count(
+        *(layer.sequence_experts for layer in model.showo.model.layers if hasattr(layer, "sequence_experts"))
     )
-    encoders = _count(model.encoders) if hasattr(model, "encoders") else 0
+    encoders = count(model.encoders) if hasattr(model, "encoders") else 0
     return {
         "total": total,
         "active": active,
         "sequence_experts": sequence,
         "encoders": encoders,
-        "magvit": _count(model.magvit),
+        "magvit": count(model.magvit),
     }
 
 
-def _count(module: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in module.parameters())
+def _count(parameter: nn.Parameter, learning: bool) -> int:
+    return parameter.numel() if parameter.requires_grad or not learning else 0
 
 
 __all__ = ["PRESETS", "parameters", "preset"]
