@@ -129,7 +129,8 @@ def test_an_output_is_given_out_once(begin: Begin, engine: UniFaceEngine) -> Non
     batch, store = begin(2)
     assert attempt(LostWork, batch, 1, engine)["status"] == "finalizing"
     done = attempt(PlainWork, batch, 2, engine)
-    assert [one.id for one in store.list() if one.purpose == "batch_output"] == [done["output_file_id"]]
+    outputs = [number for number in store.ids() if store.get(number).purpose == "batch_output"]
+    assert outputs == [done["output_file_id"]]
 
 
 def test_a_run_ends_with_the_process_that_started_it() -> None:

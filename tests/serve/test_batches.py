@@ -112,10 +112,10 @@ def test_a_storage_that_does_not_answer_stops_no_chat(idle: tuple[str, FastAPI])
     address, app = idle
     answers, begun = threading.Event(), threading.Semaphore(0)
 
-    def hang(owner: str) -> list[dict[str, Any]]:
+    def hang(owner: str, limit: int, after: str | None) -> dict[str, Any]:
         begun.release()
         answers.wait()
-        return []
+        return {"object": "list", "data": [], "has_more": False}
 
     app.state.batches.list = hang
     polls = [threading.Thread(target=lambda: list(client_of(address).batches.list())) for _ in range(40)]

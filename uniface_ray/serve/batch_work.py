@@ -185,7 +185,7 @@ class Work:
         """Remove what a process gave out that ended before it could say so."""
         if self._attempt > 1:
             names = (self._named("output"), self._named("error"))
-            for one in self._store.list():
+            for one in filter(None, map(self._store.find, self._store.ids())):
                 if one.purpose == "batch_output" and one.filename in names:
                     self._store.delete(one.id)
 

@@ -129,9 +129,14 @@ class Batches:
             batch.tell({**batch.state(), "status": "cancelled", "cancelled_at": int(time.time())})
         return to_api(batch)
 
-    def list(self, owner: str) -> list[dict[str, Any]]:
-        """All of an owner, the newest first."""
-        return [to_api(batch) for batch in BatchFolder.of_owner(self._folder, owner) if batch.is_whole]
+    def list(self, owner: str, limit: int, after: str | None = None) -> dict[str, Any]:
+        """A page of an owner's, the newest first.
+
+        Raises:
+            ApiError: 400, there is no `after`.
+        """
+        found = {batch.id: batch for batch in BatchFolder.of_owner(self._folder, owner)}
+        return page([*found], lambda number: to_api(found[number]) if found[number].is_whole else None, limit, after)
 
     def tend(self) -> None:
         """Start work on batches that nobody works on, as many at a time as may be."""
@@ -242,8 +247,7 @@ def batches_router() -> APIRouter:
     async def list_batches(
         request: Request, limit: Annotated[int, Query(ge=1, le=100)] = 20, after: str | None = None
     ) -> dict[str, Any]:
-        found = await run_in(STORAGE, _batches(request).list, store_of(request).owner)
-        return page(found, limit, after)
+        return await run_in(STORAGE, _batches(request).list, store_of(request).owner, limit, after)
 
     @router.get("/v1/batches/{batch_id}")
     async def get(request: Request, batch_id: str) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """`/v1/files`: JSONL for batches is uploaded, and what became of it downloaded."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, File, Form, Query, Request, UploadFile
@@ -58,13 +59,21 @@ def files_router() -> APIRouter:
     async def list_files(
         request: Request,
         purpose: str | None = None,
-        limit: Limit = 10_000,
+        limit: Limit = 100,
         order: Order = "desc",
         after: str | None = None,
     ) -> dict[str, Any]:
-        found = await run_in(STORAGE, store_of(request).list)
-        chosen = [one.to_api() for one in found if purpose in (None, one.purpose)]
-        return page(chosen if order == "desc" else chosen[::-1], limit, after)
+        store = store_of(request)
+
+        def read(number: str) -> dict[str, Any] | None:
+            record = store.find(number)
+            return record.to_api() if record and purpose in (None, record.purpose) else None
+
+        def found() -> dict[str, Any]:
+            ids = store.ids()
+            return page(ids if order == "desc" else ids[::-1], read, limit, after)
+
+        return await run_in(STORAGE, found)
 
     @router.get("/v1/files/{file_id}")
     async def get(request: Request, file_id: str) -> dict[str, Any]:
@@ -86,25 +95,31 @@ def files_router() -> APIRouter:
     return router
 
 
-def page(items: list[dict[str, Any]], limit: int, after: str | None) -> dict[str, Any]:
-    """A list of objects as OpenAI's API gives it, from behind the one with the id `after`.
+def page(
+    ids: Sequence[str], read: Callable[[str], dict[str, Any] | None], limit: int, after: str | None
+) -> dict[str, Any]:
+    """A list of objects as OpenAI's API gives it; only those that are shown are read, and one more.
+
+    Args:
+        ids: of all of them, in their order.
+        read: gives one; None where it is not for this list.
+        limit: objects.
+        after: the list begins behind this one.
 
     Raises:
-        ApiError: 400, there is no such one.
+        ApiError: 400, there is no `after`.
     """
-    start = 0
-    if after is not None:
-        ids = [one["id"] for one in items]
-        if after not in ids:
-            raise ApiError(400, f"after: there is no {after!r:.80} in this list", param="after", code="invalid_value")
-        start = ids.index(after) + 1
-    shown = items[start : start + limit]
+    if after is not None and after not in ids:
+        raise ApiError(400, f"after: there is no {after!r:.80} in this list", param="after", code="invalid_value")
+    start = 0 if after is None else ids.index(after) + 1
+    found = list(islice(filter(None, map(read, ids[start:])), limit + 1))
+    shown = found[:limit]
     return {
         "object": "list",
         "data": shown,
         "first_id": shown[0]["id"] if shown else None,
         "last_id": shown[-1]["id"] if shown else None,
-        "has_more": len(items) > start + limit,
+        "has_more": len(found) > limit,
     }
 
 

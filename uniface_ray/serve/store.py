@@ -83,21 +83,26 @@ class Store:
         Raises:
             ApiError: 413, it is more than the owner may keep.
         """
-        self.sweep()
-        left = self._left() if purpose == "batch" else None
+        bounded = purpose == "batch"
+        left = self._left(0) if bounded else 0
         number, size = new_id("file-"), 0
         try:
             for index, piece in enumerate(pieces):
+                if bounded and size + len(piece) > left:
+                    left = size + self._left(len(piece))
+                    if size + len(piece) > left:
+                        raise self._full("file")
                 size += len(piece)
-                if left is not None and size > left:
-                    raise self._full("file")
                 self.folder.write(f"{self._home}/{number}/{index:06d}", piece)
+            now = int(time.time())
+            record = FileRecord(number, size, now, now + int(self._keep_s), _plain(filename), purpose)
+            text = json.dumps(asdict(record)).encode()
+            self.folder.write(f"{self._home}/{number}.json", text)
+            if bounded and self._left(-len(text)) < -len(text):
+                raise self._full("file")  # others came at the same time
         except BaseException:
             self._drop(number)
             raise
-        now = int(time.time())
-        record = FileRecord(number, size, now, now + int(self._keep_s), _plain(filename), purpose)
-        self.folder.write(f"{self._home}/{number}.json", json.dumps(asdict(record)).encode())
         return record
 
     def check_room(self, param: str) -> None:
@@ -109,8 +114,7 @@ class Store:
         Raises:
             ApiError: 413, it has as much as it may keep.
         """
-        self.sweep()
-        if self._left() <= 0:
+        if self._left(1) <= 0:
             raise self._full(param)
 
     def get(self, number: str) -> FileRecord:
@@ -119,8 +123,8 @@ class Store:
         Raises:
             ApiError: 404, the owner has no such file.
         """
-        record = self._read(number)
-        if record is None or record.expires_at <= time.time():
+        record = self.find(number)
+        if record is None:
             raise ApiError(404, f"there is no file {number!r:.80}", param="file_id", code="file_not_found")
         return record
 
@@ -142,11 +146,15 @@ class Store:
         if rest:
             yield rest
 
-    def list(self) -> list[FileRecord]:
-        """All files, the newest first."""
+    def ids(self) -> list[str]:
+        """Of all files, the newest first; some may have expired."""
         names = [entry.name for entry in self.folder.list(self._home) if entry.name.endswith(".json")]
-        found = [self._read(PurePath(name).stem) for name in reversed(names)]
-        return [one for one in found if one and one.expires_at > time.time()]
+        return [PurePath(name).stem for name in reversed(names)]
+
+    def find(self, number: str) -> FileRecord | None:
+        """What is known of a file; None where the owner has no such file."""
+        record = self._read(number)
+        return record if record and record.expires_at > time.time() else None
 
     def delete(self, number: str) -> None:
         """Remove a file.
@@ -168,9 +176,19 @@ class Store:
             if ends_s <= time.time():
                 self._drop(number)
 
-    def _left(self) -> int:
-        """Bytes that the owner may still keep; fewer than none where batches gave out more."""
-        return self._max_bytes - sum(one.size for one in self.folder.walk(self._home))
+    def _left(self, needed: int) -> int:
+        """Bytes that the owner may still keep; fewer than none where batches gave out more.
+
+        What has expired counts, and is removed where it is in the way of what is needed.
+        """
+        left = self._max_bytes - self._bytes()
+        if left < needed:
+            self.sweep()
+            left = self._max_bytes - self._bytes()
+        return left
+
+    def _bytes(self) -> int:
+        return sum(one.size for one in self.folder.walk(self._home))
 
     def _full(self, param: str) -> ApiError:
         what = f"this key may keep {self._max_bytes:,} bytes of files (files.owner_bytes); delete some first"
