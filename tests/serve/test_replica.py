@@ -56,6 +56,27 @@ def test_newer_weights_are_for_requests_that_come_then(configure: Configure, wei
     assert old == ended != new
 
 
+def test_newer_weights_are_taken_where_no_sample_shows_them(
+    configure: Configure, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("uniface_ray.engine.weights._SAMPLE_BYTES", 16)
+
+    async def work() -> None:
+        made = replica(configure, weights)
+        first = made.loop
+        (file,) = weights.glob("*.safetensors")
+        data = bytearray(file.read_bytes())
+        data[len(data) * 3 // 4] ^= 1
+        file.write_bytes(data)
+        assert await made.reload() == made.fingerprint
+        assert made.loop is not first
+        while first._thread.is_alive():
+            await asyncio.sleep(0.01)
+        made.loop.close()
+
+    asyncio.run(work())
+
+
 def test_weights_that_cannot_be_used_change_nothing(configure: Configure, weights: Path) -> None:
     async def work() -> None:
         made = replica(configure, weights)

@@ -62,6 +62,12 @@ def check(config: ServeConfig, model: ModelConfig) -> CheckedModel:
     return check_model(model, config.storage)
 
 
+def files_of(config: ServeConfig, model: ModelConfig) -> str:
+    """Names, sizes and times of the files of a model: of newer weights they differ where the samples of `check` do not."""
+    paths = [model.path, config.model.path][: 1 + _is_adapter(config, model)]
+    return repr([Folder(path, config.storage).list() for path in paths])
+
+
 def _is_adapter(config: ServeConfig, model: ModelConfig) -> bool:
     return model.name != config.model.name and is_adapter(Folder(model.path, config.storage))
 
@@ -104,4 +110,4 @@ def build_loop(
     )
 
 
-__all__ = ["Entry", "build_engine", "build_loop", "catalogue", "check"]
+__all__ = ["Entry", "build_engine", "build_loop", "catalogue", "check", "files_of"]

@@ -8,7 +8,7 @@ from uniface_ray.core.config import ModelConfig
 from uniface_ray.core.errors import UserError
 from uniface_ray.core.serve_config import ServeConfig
 from uniface_ray.engine.protocol import Request
-from uniface_ray.serve.catalogue import check
+from uniface_ray.serve.catalogue import check, files_of
 from uniface_ray.serve.loop import EngineLoop
 from uniface_ray.serve.models import News
 
@@ -27,6 +27,7 @@ class Replica:
             make: puts a model to work (`catalogue.build_loop`).
         """
         self.model = model
+        self._files = files_of(config, model)  # before they are read: what changes meanwhile is newer
         self.fingerprint = check(config, model).fingerprint
         self._config = config
         self._make = make
@@ -71,15 +72,17 @@ class Replica:
         """
         async with self._reloading:
             model = self.model if path is None else self.model.model_copy(update={"path": path})
+            files = await asyncio.to_thread(files_of, self._config, model)
             checked = await asyncio.to_thread(check, self._config, model)
             if checked.image_size != self.image_size:
                 raise UserError(
                     f"{model.path} holds a model of {checked.image_size}-pixel images, but {model.name} serves those "
                     f"of {self.image_size}: give it a name of its own in serve.models, and start the server again"
                 )
-            if checked.fingerprint == self.fingerprint:
+            if (checked.fingerprint, files) == (self.fingerprint, self._files):
                 return self.fingerprint
             new = await asyncio.to_thread(self._make, model)
+            self._files = files
             old, self.loop, self.model, self.fingerprint = self.loop, new, model, checked.fingerprint
             draining = asyncio.create_task(old.drain())
             self._draining.add(draining)
