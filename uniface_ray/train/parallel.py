@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from itertools import chain
 from typing import Any
 
 import torch
@@ -68,7 +69,8 @@ class World:
 
     def wrap(self, trainee: Trainee) -> nn.Module:
         """The trainee as this world computes it; parameters of what is sharded change in place."""
-        trainee.to(self.device)
+        if not self.is_many or self.config.kind == "ddp":
+            trainee.to(self.device)
         if not self.is_many:
             return trainee
         if self.config.kind == "ddp":
@@ -85,6 +87,9 @@ class World:
         for layer in trainee.model.showo.model.layers:
             fully_shard(layer, mesh=mesh, mp_policy=policy, ignored_params=kept)
         fully_shard(trainee, mesh=mesh, mp_policy=policy, ignored_params=kept)
+        # What is sharded has gone to the device a layer at a time, so that no GPU ever held all of it.
+        for tensor in chain(kept, trainee.buffers()):
+            tensor.data = tensor.data.to(self.device)
         return trainee
 
     def autocast(self) -> AbstractContextManager[Any]:
