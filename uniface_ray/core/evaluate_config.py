@@ -15,7 +15,8 @@ class EvaluateConfig(Settings):
         labels: columns of what is known of each face, by the attribute: `gender`, or `gender:sex` where the column has
             another name. Of drawn faces, it is what was wished for; without labels it is read out of the prompts.
         reference_column: column of reference captions, a text or a list of texts (caption).
-        answer_column: column of the right answers, a text, or a list as long as that of the questions (vqa).
+        answer_column: column of the right answers: a text, a list as long as that of the questions, or a list for a
+            single question, any of which is right (vqa).
         judges: folders, s3:// URIs or hub names of classifiers of faces' attributes (generate, edit); of two that
             know the same attribute, the last one counts.
         own_score: ask the model itself how well each drawn face fits its prompt (generate, edit).

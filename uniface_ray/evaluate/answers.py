@@ -15,8 +15,8 @@ def yes_or_no(text: str) -> str | None:
 
 
 def normal(text: str) -> str:
-    """Lower case, without punctuation and articles, one space between words: as SQuAD compares answers (Rajpurkar et
-    al. 2016, evaluate-v1.1)."""
+    """Lower case, without articles, one space between words, as SQuAD compares answers (Rajpurkar et al. 2016,
+    evaluate-v1.1); but where that drops marks these part words, so that "well-known" is two here and one there."""
     return " ".join(_ARTICLES.sub(" ", text.lower().translate(_MARKS)).split())
 
 

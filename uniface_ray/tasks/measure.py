@@ -101,13 +101,14 @@ def _texts(value: Any) -> list[str]:
 
 
 def _right(given: dict[str, Any]) -> list[str]:
-    """The right answer of this row's question: several questions of an image have as many answers.
+    """The right answers of this row's question: any of those that are given for a single question; several questions
+    of an image have as many answers, one each.
 
     Raises:
         RejectError: there is none, or nobody can tell which it is.
     """
     answers = _texts(given["right"])
-    if len(answers) > 1:
+    if len(answers) > 1 and given["run_parent"] is not None:
         children = [child_id_of(given["run_parent"], index) for index in range(len(answers))]
         if given["run_row"] not in children:
             what = f"the row has {len(answers)} right answers, and its image not as many questions"

@@ -1,5 +1,5 @@
-"""A plain convolutional classifier of the attributes, apart from the model: it settles what the estimates leave open,
-and says afterwards whether a drawn face is what its prompt asked for."""
+"""A plain convolutional classifier of the attributes, apart from the model: it says whether a drawn face is what its
+prompt asked for."""
 
 import logging
 from dataclasses import dataclass
