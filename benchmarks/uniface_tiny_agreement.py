@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from uniface_ray.evaluate.agreement import agreement
+from benchmarks.agreement import agreement
 from uniface_ray.evaluate.intervals import wilson
 from uniface_ray.model.decoding import greedy_text
 from uniface_ray.model.drawing import DrawRequest, DrawSettings, draw

@@ -17,8 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from benchmarks.nearest import Floats, nearest, nearness
 from benchmarks.uniface_tiny_agreement import Model, drawn_people, save_sheet
-from uniface_ray.evaluate.nearest import Floats, nearest, nearness
 from uniface_ray.model.drawing import DrawSettings
 from uniface_ray.train.tiny.faces import read_faces, split_shards
 

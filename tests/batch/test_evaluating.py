@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from benchmarks.agreement import agreement
 from tests.batch.plain_job import run_here
 from tests.evaluate.test_vision import vit
 from tests.pictures import variations
@@ -17,7 +18,6 @@ from uniface_ray.batch.evaluating import compose_evaluation, evaluate
 from uniface_ray.cli import main
 from uniface_ray.core.compose import compose
 from uniface_ray.core.errors import UserError
-from uniface_ray.evaluate.agreement import agreement
 from uniface_ray.evaluate.answers import exact
 from uniface_ray.evaluate.attribute_net import AttributeNet
 from uniface_ray.evaluate.claims import VALUES

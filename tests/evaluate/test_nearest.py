@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from uniface_ray.evaluate.nearest import nearest, nearness
+from benchmarks.nearest import nearest, nearness
 
 
 def rows(count: int, seed: int) -> np.ndarray:

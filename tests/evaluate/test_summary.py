@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from benchmarks.agreement import agreement
 from uniface_ray.core.records import child_id_of
 from uniface_ray.core.report_data import Sample
-from uniface_ray.evaluate.agreement import agreement
 from uniface_ray.evaluate.findings import Number, document, numbers_of, to_json
 from uniface_ray.evaluate.intervals import Estimate
 from uniface_ray.evaluate.measures import columns_of, measure_answer, measure_caption, measure_drawing
