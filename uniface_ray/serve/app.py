@@ -1,5 +1,6 @@
 """The HTTP application, over models that may be in this process or anywhere else."""
 
+import logging
 from collections.abc import Mapping, Sequence
 
 from fastapi import FastAPI
@@ -43,6 +44,8 @@ def build_app(
     counted = {name: Counted(name, model, metrics) for name, model in models.items()}
     app.state.models = Models(counted)
     add_handlers(app)
+    # It warns of each form that is none, as long as the form: the client is told, and others need not know.
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)
     guard(app, config, gate, metrics)
     app.state.presence = Presence(config.serve.drain_s)
     app.add_middleware(Draining, state=app.state.presence)

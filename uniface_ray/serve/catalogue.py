@@ -63,7 +63,7 @@ def check(config: ServeConfig, model: ModelConfig) -> CheckedModel:
 
 
 def files_of(config: ServeConfig, model: ModelConfig) -> str:
-    """Names, sizes and times of the files of a model: of newer weights they differ where the samples of `check` do not."""
+    """Names, sizes and times of a model's files: they tell of newer weights where the samples of `check` do not."""
     paths = [model.path, config.model.path][: 1 + _is_adapter(config, model)]
     return repr([Folder(path, config.storage).list() for path in paths])
 

@@ -1,16 +1,18 @@
 """`/v1/files`: JSONL for batches is uploaded, and what became of it downloaded."""
 
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from itertools import islice
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, File, Form, Query, Request, UploadFile
 from fastapi.responses import StreamingResponse
+from starlette.datastructures import Headers
 
 from uniface_ray.core.serve_config import ServeConfig
 from uniface_ray.core.storage import Folder
 from uniface_ray.serve.errors import ApiError
-from uniface_ray.serve.store import PIECE_BYTES, Store
+from uniface_ray.serve.store import PIECE_BYTES, FileRecord, Store
 from uniface_ray.serve.threads import STORAGE, run_in
 
 Limit = Annotated[int, Query(ge=1, le=10_000)]
@@ -83,9 +85,20 @@ def files_router() -> APIRouter:
     async def content(request: Request, file_id: str) -> StreamingResponse:
         store = store_of(request)
         record = await run_in(STORAGE, store.get, file_id)
-        # Never shown as a page: what somebody uploaded must not run in a browser as this server's own.
-        headers = {"Content-Disposition": "attachment", "Content-Length": str(record.bytes)}
-        return StreamingResponse(store.content(file_id), media_type="application/octet-stream", headers=headers)
+        part = _part(request.headers, record)
+        begin, end = part or (0, record.bytes)
+        headers = {
+            # Never shown as a page: what somebody uploaded must not run in a browser as this server's own.
+            "Content-Disposition": "attachment",
+            "Content-Length": str(end - begin),
+            "Accept-Ranges": "bytes",
+            "ETag": f'"{record.id}"',
+        }
+        if part:
+            headers["Content-Range"] = f"bytes {begin}-{end - 1}/{record.bytes}"
+        return StreamingResponse(
+            _sent(store.content(file_id, begin, end)), 206 if part else 200, headers, "application/octet-stream"
+        )
 
     @router.delete("/v1/files/{file_id}")
     async def delete(request: Request, file_id: str) -> dict[str, Any]:
@@ -121,6 +134,29 @@ def page(
         "last_id": shown[-1]["id"] if shown else None,
         "has_more": len(found) > limit,
     }
+
+
+def _part(headers: Headers, record: FileRecord) -> tuple[int, int] | None:
+    """The part of a file that a request asks for, from a byte to before another; None for all of it.
+
+    Raises:
+        ApiError: 416, there is no such part.
+    """
+    asked = re.fullmatch(r"bytes=(\d{0,18})-(\d{0,18})", headers.get("range", "").strip(), re.ASCII)
+    if not asked or asked[0] == "bytes=-" or headers.get("if-range", f'"{record.id}"') != f'"{record.id}"':
+        return None  # several parts, or of another file: whoever asks for them takes all of it, too
+    size = record.bytes
+    begin = int(asked[1]) if asked[1] else max(0, size - int(asked[2]))
+    end = min(size, int(asked[2]) + 1) if asked[1] and asked[2] else size
+    if begin >= end:
+        what = f"range: the file has {size:,} bytes, and none of them are asked for"
+        raise ApiError(416, what, code="invalid_range", headers={"Content-Range": f"bytes */{size}"})
+    return begin, end
+
+
+async def _sent(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
+    while (piece := await run_in(STORAGE, next, pieces, None)) is not None:
+        yield piece
 
 
 def _pieces(file: UploadFile) -> Iterator[bytes]:

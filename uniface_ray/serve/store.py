@@ -128,10 +128,14 @@ class Store:
             raise ApiError(404, f"there is no file {number!r:.80}", param="file_id", code="file_not_found")
         return record
 
-    def content(self, number: str) -> Iterator[bytes]:
-        """A file, piece by piece."""
+    def content(self, number: str, begin: int = 0, end: int | None = None) -> Iterator[bytes]:
+        """A file, or its bytes from `begin` to before `end`, piece by piece."""
+        place = 0
         for entry in self.folder.list(f"{self._home}/{number}"):
-            yield self.folder.read(entry.name)
+            first, last = begin - place, entry.size if end is None else end - place
+            if first < entry.size and last > 0:
+                yield self.folder.read(entry.name)[max(first, 0) : last]
+            place += entry.size
 
     def lines(self, number: str, most: int) -> Iterator[bytes]:
         """A file line by line, without line ends; of one longer than `most` bytes, only its beginning, just longer."""
