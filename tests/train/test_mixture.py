@@ -1,7 +1,9 @@
 """The order of rows: of the seed alone, whatever shares the work; and how rows become batches."""
 
+import os
 import shutil
 from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -18,9 +20,9 @@ from uniface_ray.core.errors import UserError
 from uniface_ray.core.storage import Folder
 from uniface_ray.model import UniFaceConfig, UniFaceProcessor
 from uniface_ray.tasks.pictures import encode_png
-from uniface_ray.train.batches import IGNORED
+from uniface_ray.train.batches import IGNORED, collate
 from uniface_ray.train.mixture import Ahead, Mixture, Share, check_batch, rows_of_each
-from uniface_ray.train.samples import SampleMaker
+from uniface_ray.train.samples import Reading, SampleMaker
 from uniface_ray.train.shards import Shards
 from uniface_ray.train.stream import Place, Stream, held_out_rows
 
@@ -146,6 +148,24 @@ def test_some_prompts_are_dropped_and_long_texts_are_cut(tokens: Path, toy: Path
     (share,) = shares(tokens, toy, processor, 1, 0, 1, "data.text_tokens=8")
     assert share.parts[0].cut == 8
     assert share.parts[0].counts.text >= 8
+
+
+def test_a_thread_that_makes_batches_has_no_threads_of_its_own(processor: UniFaceProcessor) -> None:
+    ids, seen = torch.zeros(3000, dtype=torch.int64), {"semantic": torch.zeros(256, 1024, dtype=torch.float16)}
+    samples = [Reading(number, ids, ids, seen) for number in range(16)]
+
+    def mine() -> set[str]:
+        before = {*os.listdir("/proc/self/task")}
+        collate(processor.config, samples, "cosine")
+        return {*os.listdir("/proc/self/task")} - before
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(mine).result() == set()
+    finally:
+        torch.set_num_threads(threads)
 
 
 def test_a_batch_is_divided_by_shares_and_not_too_finely(tokens: Path, toy: Path) -> None:

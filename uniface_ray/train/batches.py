@@ -1,14 +1,19 @@
-"""Samples become the tensors of one forward pass."""
+"""Samples become the tensors of one forward pass.
+
+What is large is stacked and counted by numpy: torch would do it on many threads, and the thread that makes batches
+would get a pool of its own beside that of the thread which trains.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from uniface_ray.model.configuration import UniFaceConfig
 from uniface_ray.model.corruption import corrupt
-from uniface_ray.model.prompts import left_pad, prompt_ids
+from uniface_ray.model.prompts import prompt_ids
 from uniface_ray.train.samples import IGNORED, Drawn, Reading
 
 # Lengths are rounded up to this: kernels are prepared anew for every shape that they have not met.
@@ -102,12 +107,12 @@ def collate(config: UniFaceConfig, samples: Sequence[Reading | Drawn], schedule:
     read = _read(config, reading) if reading else None
     draw = _draw(config, drawn, schedule) if drawn else None
     counts = Counts(
-        text=0 if read is None else int((read.targets != IGNORED).sum()),
-        masked=0 if draw is None else int((draw.labels != IGNORED).sum()),
+        text=0 if read is None else _count_others(read.targets, IGNORED),
+        masked=0 if draw is None else _count_others(draw.labels, IGNORED),
         images=len(drawn),
     )
     ids = [one.ids for one in (read, draw) if one is not None]
-    tokens = sum(int((one != config.pad_id).sum()) for one in ids)
+    tokens = sum(_count_others(one, config.pad_id) for one in ids)
     row_ids = [one.row_id for one in samples]
     return Batch(read, draw, counts, tokens, row_ids, sum(one.is_cut for one in reading))
 
@@ -115,8 +120,8 @@ def collate(config: UniFaceConfig, samples: Sequence[Reading | Drawn], schedule:
 def _read(config: UniFaceConfig, samples: Sequence[Reading]) -> ReadBatch:
     ids = _padded([one.ids for one in samples], config.pad_id)
     targets = _padded([one.targets for one in samples], IGNORED)
-    names = samples[0].seen
-    return ReadBatch(ids, targets, {name: torch.stack([one.seen[name] for one in samples]) for name in names})
+    seen = {name: np.stack([one.seen[name].numpy() for one in samples]) for name in samples[0].seen}
+    return ReadBatch(ids, targets, {name: torch.from_numpy(array) for name, array in seen.items()})
 
 
 def _draw(config: UniFaceConfig, samples: Sequence[Drawn], schedule: str) -> DrawBatch:
@@ -130,7 +135,15 @@ def _draw(config: UniFaceConfig, samples: Sequence[Drawn], schedule: str) -> Dra
     return DrawBatch(_padded(rows, config.pad_id), masked.labels, masked.share)
 
 
+def _count_others(tensor: Tensor, value: int) -> int:
+    """How many elements are not `value`."""
+    return int((tensor.numpy() != value).sum())
+
+
 def _padded(rows: Sequence[Tensor], fill: int) -> Tensor:
-    batch = left_pad(rows, fill)
-    missing = -batch.shape[1] % _LENGTH_STEP
-    return torch.nn.functional.pad(batch, (missing, 0), value=fill)
+    """(B, L) int64, padded at the left."""
+    length = -(-max(map(len, rows)) // _LENGTH_STEP) * _LENGTH_STEP
+    batch = np.full((len(rows), length), fill)
+    for target, row in zip(batch, rows, strict=True):
+        target[length - len(row) :] = row.numpy()
+    return torch.from_numpy(batch)
