@@ -17,7 +17,7 @@ from uniface_ray.core.config import StorageConfig
 from uniface_ray.core.storage import Folder
 from uniface_ray.engine.uniface import UniFaceEngine
 from uniface_ray.serve.batch_folder import MOST_ATTEMPTS, BatchFolder
-from uniface_ray.serve.batch_work import LaterError, Work
+from uniface_ray.serve.batch_work import Work
 from uniface_ray.serve.batches import Batches, BatchRequest
 from uniface_ray.serve.files import store_in
 from uniface_ray.serve.store import Store
@@ -28,13 +28,15 @@ DIES = "import os; os.kill(os.getpid(), 9)"
 
 @pytest.fixture
 def begin(configure: Configure, tmp_path: Path) -> Begin:
-    """A batch with so many good lines, that nobody works on yet, and its owner's files."""
+    """A batch with so many good lines of each run, that nobody works on yet, and its owner's files."""
 
-    def call(lines: int) -> tuple[BatchFolder, Store]:
+    def call(*lines: int) -> tuple[BatchFolder, Store]:
         config, folder = configure(f"files.path={tmp_path}"), Folder(str(tmp_path), StorageConfig())
         batches = Batches(config, folder, {"random": 32}, lambda batch, attempt: None)
         store = store_in(config, "ann")
-        content = b"\n".join(line(f"{n}", chat_body(model="random", max_tokens=2)) for n in range(lines))
+        most = [number + 2 for number, count in enumerate(lines) for _ in range(count)]
+        bodies = [chat_body(model="random", max_tokens=number) for number in most]
+        content = b"\n".join(line(f"{n}", body) for n, body in enumerate(bodies))
         file = store.put([content], "in.jsonl", "batch")
         asked = BatchRequest(input_file_id=file.id, endpoint=CHAT, completion_window="24h")
         return batches.find("ann", batches.create("ann", asked)["id"]), store
@@ -59,12 +61,12 @@ class EndingWork(Work):
 class CutWork(PlainWork):
     """Its run does the first chunk."""
 
-    def _run_pipeline(self, home: str, model: str, typed: tuple[str, ...]) -> None:
+    def _run_pipeline(self, home: str, model: str, typed: tuple[str, ...]) -> bool:
         _, _, _, command, source, _, sink, *rest = self.words(home, model, typed)
         path, folder = Path(source.partition("=")[2]), Folder(sink.partition("=")[2], StorageConfig())
         run = PlainRun(path, folder, *rest, engine=self._engine, command=command)
         run.finish("interrupted", chunks=[0])
-        raise LaterError("cut")
+        return False
 
 
 class LostWork(PlainWork):
@@ -87,7 +89,7 @@ def lines_of(store: Store, number: str | None) -> dict[str, Any]:
     return {one["custom_id"]: one for one in found}
 
 
-@pytest.mark.parametrize("code", ["exit(1)", "exit(3)", "exit(4)", "exit(143)", DIES])
+@pytest.mark.parametrize("code", ["exit(1)", "exit(2)", "exit(3)", "exit(4)", "exit(143)", DIES])
 def test_a_run_that_can_be_gone_on_with_is(begin: Begin, engine: UniFaceEngine, code: str) -> None:
     batch, store = begin(7)
     assert attempt(CutWork, batch, 1, engine)["status"] == "in_progress"
@@ -114,15 +116,21 @@ def test_in_the_end_what_is_done_is_given_out(begin: Begin, engine: UniFaceEngin
     assert {one["error"]["code"] for one in undone.values()} == {"run_failed"}
 
 
-def test_a_mistake_of_a_run_fails_its_lines_only(begin: Begin) -> None:
-    batch, store = begin(2)
-    work = EndingWork(batch, 1)
-    work.code = "exit(2)"
-    assert batch.begin(1)
-    work.work()
-    done = batch.state()
-    assert (done["status"], done["output_file_id"]) == ("completed", None)
-    assert [one["error"]["code"] for one in lines_of(store, done["error_file_id"]).values()] == ["run_failed"] * 2
+class FailingWork(PlainWork):
+    """Its first run always fails."""
+
+    def _run_pipeline(self, home: str, model: str, typed: tuple[str, ...]) -> bool:
+        return not home.endswith("/000") and super()._run_pipeline(home, model, typed)
+
+
+def test_a_run_that_always_fails_fails_its_lines_only(begin: Begin, engine: UniFaceEngine) -> None:
+    batch, store = begin(2, 3)
+    assert attempt(FailingWork, batch, 1, engine)["status"] == "in_progress"
+    for number in range(2, MOST_ATTEMPTS + 1):
+        assert batch.begin(number)
+    done = attempt(FailingWork, batch, MOST_ATTEMPTS + 1, engine)
+    assert lines_of(store, done["output_file_id"]).keys() == {"2", "3", "4"}
+    assert lines_of(store, done["error_file_id"]).keys() == {"0", "1"}
 
 
 def test_an_output_is_given_out_once(begin: Begin, engine: UniFaceEngine) -> None:

@@ -33,16 +33,11 @@ _LOG = logging.getLogger(__name__)
 BEAT_S = 5.0
 # More than a run takes to finish what is under way when it is asked to end.
 _END_S = 60.0
-_MISTAKE = 2  # exit code of a run that will never do better
 _LOG_BYTES = 2**20
 
 
 class OvertakenError(Exception):
     """Another process works on this batch now."""
-
-
-class LaterError(Exception):
-    """A run has ended before its time; the same run goes on in the next process."""
 
 
 class Work:
@@ -86,10 +81,8 @@ class Work:
                 self._store.check_room("input_file_id")
             self._prepared = asyncio.run(self._prepare())
             self._tell("in_progress", request_counts=self._counts())
-            for table in self._prepared.tables:
-                if not self._end and self._attempt <= MOST_ATTEMPTS:
-                    self._run_pipeline(table.home, table.settings.model, table.settings.typed)
-            self._finish()
+            if self._do_runs():  # else the next process goes on with them
+                self._finish()
         except MalformedError as error:
             self._tell("failed", errors={"object": "list", "data": error.errors})
         except OvertakenError:
@@ -98,8 +91,6 @@ class Work:
             self._fail(error.message, error.code)
         except OSError:  # the storage: what is done stays done, and the next process goes on from it
             _LOG.exception("the storage of %s fails", self._batch.id)
-        except LaterError as error:  # likewise
-            _LOG.warning("%s: %s", self._batch.id, error)
         except Exception:
             _LOG.exception("%s failed", self._batch.id)
             self._fail("the server failed at this batch; its log says why", "internal_error")
@@ -133,21 +124,25 @@ class Work:
                 named = ModelConfig(name=model, path=base.path, adapter=path)
         return command_line(self._config, self._endpoint, self._batch.folder, home, named, typed)
 
-    def _run_pipeline(self, home: str, model: str, typed: tuple[str, ...]) -> None:
-        """One run, to its end or until the batch shall end; what a mistake in its settings leaves undone stays so.
+    def _do_runs(self) -> bool:
+        """All runs; whether what they gave is to be given out."""
+        if self._attempt > MOST_ATTEMPTS:
+            return True
+        done = [self._run_pipeline(one.home, one.settings.model, one.settings.typed) for one in self._prepared.tables]
+        return all(done) or self._end is not None
 
-        Raises:
-            LaterError: it ended before that.
-        """
+    def _run_pipeline(self, home: str, model: str, typed: tuple[str, ...]) -> bool:
+        """One run, to its end or until the batch shall end; False where it ended before that."""
         words = self.words(home, model, typed)
         environment = {**os.environ, **secrets_of(self._config.storage)}
         with self._lock:
             if self._end:
-                return
+                return True
             self._run = subprocess.Popen(words, env=environment, stdout=sys.stderr, start_new_session=True)
         code = self._run.wait()
-        if code not in (0, _MISTAKE) and not self._end:
-            raise LaterError(f"the run {home.rpartition('/')[2]} ended with exit code {code}")
+        if code:
+            _LOG.warning("%s: the run %s ended with exit code %d", self._batch.id, home.rpartition("/")[2], code)
+        return code == 0
 
     def _finish(self) -> None:
         self._tell("finalizing", request_counts=self._counts())
