@@ -28,6 +28,7 @@ HOSTS = {
     "head:8265",
     "host:9000",
     "localhost:8000",
+    "localhost:9",
     "localhost:9000",
     "no-such-host.invalid",
     "a:99999",
