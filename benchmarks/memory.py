@@ -18,12 +18,15 @@ class Peaks:
         driver: highest anonymous MiB of the process `pid` itself.
         workers: highest sum over all its descendants.
         shared: highest shared MiB of all together.
+        series: (seconds, anonymous MiB of the process, of its descendants, how many these are), as time went by.
     """
 
     def __init__(self, pid: int, every_s: float = 0.5) -> None:
         self.pid = pid
         self.every_s = every_s
         self.driver = self.workers = self.shared = 0.0
+        self.series: list[tuple[float, float, float, int]] = []
+        self._began_s = time.monotonic()
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
@@ -40,8 +43,10 @@ class Peaks:
             began = time.monotonic()
             below = descendants(self.pid)
             own, rest = memory(self.pid), [memory(pid) for pid in below]
+            workers = sum(anonymous for anonymous, _ in rest)
+            self.series.append((began - self._began_s, own[0], workers, len(rest)))
             self.driver = max(self.driver, own[0])
-            self.workers = max(self.workers, sum(anonymous for anonymous, _ in rest))
+            self.workers = max(self.workers, workers)
             self.shared = max(self.shared, own[1] + sum(shared for _, shared in rest))
             self._end.wait(max(0.0, self.every_s - (time.monotonic() - began)))
 

@@ -5,7 +5,8 @@
 The null engine answers at once, so what is measured is everything around a model: listing, plan, reading, packing,
 supervision, commits with checksums and markers, progress, manifest, report. For each number of rows: a run to its end;
 then one marker is removed and the same command is given again, which has to read the plan and all other markers before
-it can do that one chunk. Memory is anonymous memory as in `memory.Peaks`. Results go to benchmarks/results/.
+it can do that one chunk. Memory is anonymous memory as in `memory.Peaks`, its highest and
+as the run went. Results go to benchmarks/results/.
 """
 
 import argparse
@@ -18,6 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -70,11 +72,19 @@ def _measure(prompts: Path, sink: Path, rows: int, chunk_rows: int) -> dict[str,
         "driver_mib": round(peaks.driver),
         "workers_mib": round(peaks.workers),
         "object_store_mib": round(peaks.shared),
+        "memory_as_it_ran": _thinned(peaks.series),
         "chunks": len(list((sink / "checkpoint").iterdir())),
         "sink_bytes": sum(file.stat().st_size for file in sink.rglob("*") if file.is_file()),
         **_resume(words, sink),
         **_look(sink),
     }
+
+
+def _thinned(series: list[tuple[float, float, float, int]]) -> dict[str, Any]:
+    """The most of each twentieth of the run: Ray starts workers as it finds room, so memory grows at first."""
+    names = ("seconds", "driver_mib", "workers_mib", "processes")
+    parts = [part for part in np.array_split(np.array(series), 20) if len(part)]
+    return {name: [round(part[:, column].max()) for part in parts] for column, name in enumerate(names)}
 
 
 def _resume(words: list[str], sink: Path) -> dict[str, float]:
