@@ -1,11 +1,13 @@
 """The endpoint on Ray Serve against its own engine: what a request costs more, and how much load it takes.
 
     python -m benchmarks.serve [--size bench-100m] [--seconds 20] [--threads 1] [--losses]
+    python -m benchmarks.serve --road
 
 The engine alone answers the same questions in this process first and last. In between `uniface serve` runs with one
 replica, and clients on this machine ask it. The model has `--threads` cores; doors, proxy and clients share the machine
 with it, so the time that the clients themselves take is measured, told, and taken off where a rate of the server is
-compared. With `--losses` the replica is killed under load, too, and then given newer weights. Results go to
+compared. With `--losses` the replica is killed under load, too, and then given newer weights. With `--road`, one client
+asks a server whose engine answers at once: what it waits is the road there and back, decoding included. Results go to
 benchmarks/results/ as JSON, with a plot beside it.
 """
 
@@ -54,8 +56,11 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1, help="of the model")
     parser.add_argument("--slots", type=int, default=16)
     parser.add_argument("--losses", action="store_true", help="also kill the replica, and change the weights")
+    parser.add_argument("--road", action="store_true", help="only what is around the engine")
     given = parser.parse_args()
     pictures = variations([path.read_bytes() for path in sorted(portraits().glob("*.jpg"))], PICTURES)
+    if given.road:
+        return save_road(pictures, given)
     result = about("benchmarks.serve") | {"size": given.size, "threads": given.threads, "slots": given.slots}
     with tempfile.TemporaryDirectory() as home:
         folder = weights(given.size, Path(home))
@@ -77,6 +82,16 @@ def main() -> None:
     target = save(result, f"serve-{given.size}")
     target.with_suffix(".svg").write_text(plot(lines, "clients", "seconds"))
     print(target)
+
+
+def save_road(pictures: list[bytes], given: argparse.Namespace) -> None:
+    """Seconds of a request that costs the engine nothing."""
+    whole = bodies("measured", pictures, TOKENS["tiny"], False)
+    with server(TINY, given, "engine.kind=null") as (url, _):
+        closed(url, whole, 1, given.seconds / 4)
+        one = closed(url, whole, 1, given.seconds).numbers(1)
+    print(one)
+    print(save(about("benchmarks.serve --road") | {"one_client": one}, "serve-road"))
 
 
 def portraits() -> Path:
@@ -134,7 +149,7 @@ def _enough(given: argparse.Namespace) -> int:
 
 
 @contextmanager
-def server(folder: Path, given: argparse.Namespace) -> Iterator[tuple[str, psutil.Process]]:
+def server(folder: Path, given: argparse.Namespace, *more: str) -> Iterator[tuple[str, psutil.Process]]:
     """The address of a running `uniface serve`, and its process."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -147,6 +162,7 @@ def server(folder: Path, given: argparse.Namespace) -> Iterator[tuple[str, psuti
         f"serve.max_waiting={CLIENTS[-1] - given.slots}",
         "guard.access_log=false",
         "cluster.address=local",
+        *more,
     ]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     command = [sys.executable, "-m", "uniface_ray.cli", "serve", *settings]
