@@ -70,7 +70,7 @@ def test_every_sure_attribute_is_asked_about() -> None:
         expression="sad",
     )
     text = " ".join(answer for _, answer in question_answers(face, random.Random(0)))
-    for word in ("older woman", "sad", "grey hair", "short", "fair skin", "from the side", "blue background"):
+    for word in ("senior woman", "sad", "grey hair", "short", "fair skin", "from the side", "blue background"):
         assert word in text, text
 
 

@@ -49,7 +49,8 @@ def person(attributes: Attributes) -> Person:
         "child": f"a little {noun}" if attributes.gender else "a child",
         "young adult": f"a young {noun}" if attributes.gender else "a young adult",
         "middle-aged": f"a middle-aged {noun}",
-        "older": f"an older {noun}",
+        # Not "an older": a greedy reader decides on the article before it says the age, and "a" begins all other texts.
+        "older": f"a senior {noun}",
     }
     article_and_noun = by_age[attributes.age_group] if attributes.age_group else f"a {noun}"
     return Person(article_and_noun, subject, possessive)
@@ -108,6 +109,7 @@ def caption(attributes: Attributes, rng: random.Random) -> str:
     return " ".join(_sentence(sentence) for sentence in sentences)
 
 
+_PROMPT_OLDER = ("an older", "an elderly", "a senior", "an old")
 _PROMPT_SMILES = ("smiling", "with a smile", "happy and smiling")
 _PROMPT_SERIOUS = ("serious", "with a serious look", "not smiling")
 
@@ -133,6 +135,8 @@ def short_prompt(attributes: Attributes, rng: random.Random, always: tuple[str, 
         grown_up=attributes.grown_up,
     )
     noun = person(told).noun
+    if told.age_group == "older":
+        noun = noun.replace("a senior", rng.choice(_PROMPT_OLDER), 1)
     hair = hair_words(told)
     if hair and told.hair_color == "blond" and rng.random() < 0.3:
         hair = hair.replace("blond", "blonde")

@@ -1,0 +1,1 @@
+"""Faces of people who do not exist, made to train on."""
