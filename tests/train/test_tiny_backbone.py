@@ -14,6 +14,7 @@ from uniface_ray.model.prompts import understanding_ids
 from uniface_ray.train.tiny.attributes import VALUES
 from uniface_ray.train.tiny.backbone import BackboneRecipe, Trainee, make_batch, train_backbone
 from uniface_ray.train.tiny.bits import BitRows, flip_bits
+from uniface_ray.train.tiny.network import trained_model
 from uniface_ray.train.tiny.packing import IGNORED, Conversation, pack
 from uniface_ray.train.tiny.prepare import Prepared
 from uniface_ray.train.tiny.talk import Talk, example_texts
@@ -99,6 +100,24 @@ def test_folding_changes_no_output(prepared: Prepared) -> None:
     assert "showo.model.embed_tokens.weight" in folded.state_dict()
     fresh = new_model()
     fresh.load_state_dict(folded.state_dict())
+
+
+def test_a_model_that_goes_on_begins_with_all_it_has_learnt() -> None:
+    model = new_model()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    folded = Trainee(model, replace(RECIPE, trained=True)).fold().state_dict()
+    for name, value in before.items():
+        torch.testing.assert_close(folded[name], value, msg=name)
+
+
+def test_going_on_takes_the_new_encoders_and_all_else_of_the_model(prepared: Prepared, tmp_path: Path) -> None:
+    start, other = new_model(), new_model()
+    torch.nn.init.normal_(next(other.encoders.identity.model.parameters()))
+    start.save_pretrained(tmp_path)
+    went_on = trained_model(tmp_path, other.encoders.identity.model, other.encoders.semantic.model).state_dict()
+    expected = start.state_dict() | {k: v for k, v in other.state_dict().items() if k.startswith("encoders.identity.")}
+    for name, value in expected.items():
+        torch.testing.assert_close(went_on[name], value, msg=name)
 
 
 def test_flipped_bits_stay_codes() -> None:

@@ -34,8 +34,9 @@ log = logging.getLogger(__name__)
 class BackboneRecipe:
     """Steps, rates and weights.
 
-    `read` faces are captioned and asked about in a step, and `drawn` ones masked; `flipped_bits` is the share of code
-    bits of the former inverted at random; `dropout` falls on residuals.
+    `read` faces are captioned and asked about in a step, and `drawn` ones masked; of the former, `wild` is the share
+    seen in wild views, `caps` that of these with a cap, and `flipped_bits` that of the code bits inverted at random;
+    `dropout` falls on residuals. `trained` says that the model is to go on: its image tokens keep what they know.
     """
 
     steps: int = 1600
@@ -44,11 +45,28 @@ class BackboneRecipe:
     learning_rate: float = 1.5e-3
     weight_decay: float = 0.05
     dropout: float = 0.1
+    wild: float = 0.5
+    caps: float = 0.4
     flipped_bits: float = 0.02
     attribute_weight: float = 0.5
     drawing_weight: float = 0.5
     drawing: D3DiffConfig = field(default_factory=D3DiffConfig)
+    trained: bool = False
     seed: int = 0
+
+
+# Reading takes longest to learn, and a reader that sees many caps says "person" of bare heads too.
+GO_ON = BackboneRecipe(
+    steps=900,
+    read=32,
+    drawn=8,
+    learning_rate=6e-4,
+    dropout=0.0,
+    wild=0.25,
+    caps=0.15,
+    attribute_weight=1.0,
+    trained=True,
+)
 
 
 @dataclass(frozen=True)
@@ -72,11 +90,13 @@ class Trainee(nn.Module):
         for layer in model.showo.model.layers:
             layer.resid_dropout.p = recipe.dropout
         table, head = model.get_input_embeddings(), model.get_output_embeddings()
-        with torch.no_grad():
-            for weight in (table.weight, head.weight):
-                weight[config.image_token_offset : config.mask_token_id] = 0.0
-        self.head_bits = BitRows(config, 0.04)
-        parametrize.register_parametrization(table, "weight", BitRows(config, 0.08))
+        start = 0.0 if recipe.trained else 1.0
+        if not recipe.trained:
+            with torch.no_grad():
+                for weight in (table.weight, head.weight):
+                    weight[config.image_token_offset : config.mask_token_id] = 0.0
+        self.head_bits = BitRows(config, 0.04 * start)
+        parametrize.register_parametrization(table, "weight", BitRows(config, 0.08 * start))
         self.attributes = nn.ModuleDict({name: nn.Linear(width, len(values)) for name, values in VALUES.items()})
         self.age = nn.Linear(width, 1)
 
@@ -157,7 +177,7 @@ def make_batch(
     if talk.prepared.painted is not None:
         weights = weights.masked_fill(talk.prepared.painted, 0.0)
     drawn = torch.multinomial(weights, recipe.drawn, replacement=True, generator=generator)
-    seen = see(model, talk.prepared.faces[read], generator)
+    seen = see(model, talk.prepared.faces[read], generator, recipe.wild, recipe.caps)
     return Batch(
         seen=seen,
         conversations=[
@@ -182,7 +202,7 @@ def train_backbone(
     """Train `model` in place, or go on training from the checkpoint in `out`.
 
     Args:
-        model: see `network.new_model`.
+        model: see `network.new_model` and `network.trained_model`.
         talk: the faces and what is said about them.
         weights: (faces,) how often to show each face.
         recipe: what to do.

@@ -27,12 +27,15 @@ class Seen:
 
 
 @torch.no_grad()
-def see(model: UniFaceForConditionalGeneration, faces: Tensor, generator: torch.Generator) -> Seen:
-    """Views of faces (B, 3, side, side) uint8: the first half slightly changed, the others wild."""
-    size, half = model.config.magvit_config.image_size, len(faces) // 2
-    mild = random_views(faces[:half], size, generator, strength=0.5)
-    wild, told = wild_views(faces[half:], size, generator)
-    pixels, told = torch.cat([mild, wild]), torch.cat([told.new_ones(half, told.shape[1]), told])
+def see(
+    model: UniFaceForConditionalGeneration, faces: Tensor, generator: torch.Generator, wild: float, caps: float
+) -> Seen:
+    """Views of faces (B, 3, side, side) uint8: a share of `wild` at the end is wild (see `wild_views`), the others are
+    slightly changed."""
+    size, first = model.config.magvit_config.image_size, len(faces) - round(len(faces) * wild)
+    mild = random_views(faces[:first], size, generator, strength=0.5)
+    changed, told = wild_views(faces[first:], size, generator, caps)
+    pixels, told = torch.cat([mild, changed]), torch.cat([told.new_ones(first, told.shape[1]), told])
     return Seen(
         model.encode_images(pixels),
         told,

@@ -4,13 +4,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from uniface_ray.model.presets import preset
-from uniface_ray.train.tiny.backbone import BackboneRecipe, train_backbone
+from uniface_ray.model.processing import UniFaceProcessor
+from uniface_ray.train.tiny.backbone import GO_ON, BackboneRecipe, train_backbone
 from uniface_ray.train.tiny.decoder import DecoderRecipe, train_decoder
 from uniface_ray.train.tiny.encoders import EncodersRecipe, train_encoders
 from uniface_ray.train.tiny.export import export
 from uniface_ray.train.tiny.image_tokenizer import TokenizerRecipe, train_image_tokenizer
 from uniface_ray.train.tiny.judge import JudgeRecipe, train_judge
-from uniface_ray.train.tiny.network import new_model
+from uniface_ray.train.tiny.network import new_model, trained_model
 from uniface_ray.train.tiny.prepare import Prepared
 from uniface_ray.train.tiny.repaint import with_repainted
 from uniface_ray.train.tiny.settle import settle
@@ -41,5 +42,18 @@ def make(prepared: Prepared, out: Path, recipe: Recipe) -> Path:
     model = new_model(config, magvit, pupils.identity, pupils.semantic)
     train_backbone(model, Talk(settled, tokenizer), rarity(settled.classes), recipe.backbone, out)
     train_decoder(model.magvit, pupils.identity, prepared.faces, recipe.decoder, out)
+    export(model, tokenizer, out / "uniface-tiny")
+    return out / "uniface-tiny"
+
+
+def go_on(prepared: Prepared, out: Path, start: Path, recipe: BackboneRecipe = GO_ON) -> Path:
+    """Train the language model of the model in `start` further, to read what the encoders in `out` see, and return the
+    folder of the new model. Encoders that are not there are trained first; the image tokenizer stays as it is."""
+    more = with_repainted(prepared)
+    pupils = train_encoders(more, rarity(more.classes), EncodersRecipe(), out)
+    settled = settle(more, pupils)
+    tokenizer = UniFaceProcessor.from_pretrained(start).tokenizer
+    model = trained_model(start, pupils.identity, pupils.semantic)
+    train_backbone(model, Talk(settled, tokenizer), rarity(settled.classes), recipe, out)
     export(model, tokenizer, out / "uniface-tiny")
     return out / "uniface-tiny"
