@@ -5,18 +5,23 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
+import uniface_ray
 from tests.model.toys import toy_config
 from uniface_ray.model.configuration import UniFaceConfig
 from uniface_ray.model.modeling import UniFaceForConditionalGeneration
 from uniface_ray.model.prompts import understanding_ids
 from uniface_ray.train.tiny.attributes import VALUES
-from uniface_ray.train.tiny.backbone import BackboneRecipe, Trainee, make_batch, train_backbone
+from uniface_ray.train.tiny.backbone import GO_ON, BackboneRecipe, Trainee, make_batch, train_backbone
 from uniface_ray.train.tiny.bits import BitRows, flip_bits
+from uniface_ray.train.tiny.checkpoint import save_progress
+from uniface_ray.train.tiny.encoders import EncodersRecipe, Pupils
 from uniface_ray.train.tiny.network import trained_model
 from uniface_ray.train.tiny.packing import IGNORED, Conversation, pack
 from uniface_ray.train.tiny.prepare import Prepared
+from uniface_ray.train.tiny.recipe import go_on
 from uniface_ray.train.tiny.talk import Talk, example_texts
 from uniface_ray.train.tiny.text_tokenizer import train_text_tokenizer
 
@@ -112,12 +117,33 @@ def test_a_model_that_goes_on_begins_with_all_it_has_learnt() -> None:
 
 def test_going_on_takes_the_new_encoders_and_all_else_of_the_model(prepared: Prepared, tmp_path: Path) -> None:
     start, other = new_model(), new_model()
-    torch.nn.init.normal_(next(other.encoders.identity.model.parameters()))
+    for encoder in (other.encoders.identity, other.encoders.semantic):
+        torch.nn.init.normal_(next(encoder.model.parameters()))
     start.save_pretrained(tmp_path)
     went_on = trained_model(tmp_path, other.encoders.identity.model, other.encoders.semantic.model).state_dict()
-    expected = start.state_dict() | {k: v for k, v in other.state_dict().items() if k.startswith("encoders.identity.")}
+    new = ("encoders.identity.", "encoders.semantic.")
+    expected = start.state_dict() | {k: v for k, v in other.state_dict().items() if k.startswith(new)}
     for name, value in expected.items():
         torch.testing.assert_close(went_on[name], value, msg=name)
+
+
+def test_each_start_and_recipe_goes_on_in_a_folder_of_its_own(tmp_path: Path) -> None:
+    generator = torch.Generator().manual_seed(0)
+    faces = torch.randint(256, (4, 3, 128, 128), generator=generator, dtype=torch.uint8)
+    prepared = Prepared(faces, torch.zeros(4, len(VALUES), dtype=torch.long), torch.full((4,), 30.0))
+    pupils = Pupils()
+    groups = [[p for p in pupils.parameters() if (p.ndim >= 2) == decayed] for decayed in (True, False)]
+    optimizer = torch.optim.AdamW([{"params": group} for group in groups])
+    save_progress(tmp_path / "encoders.pt", pupils, optimizer, EncodersRecipe().steps)
+    start = Path(uniface_ray.__file__).parent / "model/weights/uniface-tiny"
+    steps = replace(GO_ON, steps=1, read=4, drawn=1)
+    made = go_on(prepared, tmp_path, start, steps)
+    weights, before = load_file(made / "model.safetensors"), load_file(start / "model.safetensors")
+    changed = {name.split(".")[0] for name, value in before.items() if not torch.equal(value, weights[name])}
+    assert changed == {"encoders", "showo"}
+    assert go_on(prepared, tmp_path, start, steps) == made
+    assert go_on(prepared, tmp_path, start, replace(steps, steps=0)) != made
+    assert go_on(prepared, tmp_path, made, steps) != made
 
 
 def test_flipped_bits_stay_codes() -> None:

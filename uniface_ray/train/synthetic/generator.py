@@ -1,7 +1,7 @@
 """MobileStyleGAN (Belousov 2021, arXiv 2104.04767): random numbers to styles, and styles to faces.
 
-The weights are those of the package `random-face`, distilled from StyleGAN2 trained on FFHQ. The last wavelet step,
-from 512 to 1024 pixels, is left out: its low band is the face at 512.
+The weights are those of the package `random-face` (Apache-2.0), distilled from StyleGAN2 trained on FFHQ (CC BY-NC-SA
+4.0). The last wavelet step, from 512 to 1024 pixels, is left out: its low band is the face at 512.
 """
 
 from dataclasses import dataclass

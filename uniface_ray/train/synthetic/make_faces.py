@@ -8,40 +8,53 @@ It needs the weights of two packages, which are no part of this one:
       --estimators node_modules/@vladmandic/face-api/model --count 5120 --seed 7 --out faces
 
 Shards of 256 faces are made side by side on Ray, whole or not at all, and one that is there is not made again. The
-columns are those that `uniface_ray.train.tiny.faces` reads. Workers on other nodes need the same folders. The generator
-was distilled from StyleGAN2 on FFHQ, which is CC BY-NC-SA 4.0.
+columns are those that `uniface_ray.train.tiny.faces` reads. On a cluster all folders are ones that its nodes share.
+The generator was distilled from StyleGAN2, trained on FFHQ, whose licence is CC BY-NC-SA 4.0.
 """
 
 import argparse
 import io
 import logging
+import math
 import os
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from PIL import Image
 from torch import Tensor
 
-from uniface_ray.cluster import connect
+from uniface_ray.cluster import connect, joins_cluster
 from uniface_ray.core.config import ClusterConfig
+from uniface_ray.core.errors import UniFaceError, UserError
 from uniface_ray.train.synthetic.estimators import INPUT_SIZE, Estimators
-from uniface_ray.train.synthetic.generator import STYLE_SIZE, FaceGenerator
+from uniface_ray.train.synthetic.generator import FaceGenerator
 from uniface_ray.train.synthetic.rare import CANDIDATES, StyleReader
+from uniface_ray.train.synthetic.shards import (
+    SHARD,
+    MadeWith,
+    fit_reader,
+    missing_shards,
+    shard_path,
+    styles,
+    write_shard,
+)
 
 log = logging.getLogger(__name__)
 
-SHARD = 256
 _SIDE = 256
-# Truncation of ordinary faces.
-_ORDINARY = 0.7
 # Around the eyes, nose and mouth of an aligned face: what the estimating nets look at.
 _FACE = (0.1875, 0.8125)
+_FILES = {
+    "generator": tuple(f"{net}Network.{kind}" for net in ("Mapping", "Synthesis") for kind in ("xml", "bin")),
+    "estimators": tuple(
+        f"{net}_model{kind}" for net in ("age_gender", "face_expression") for kind in (".bin", "-weights_manifest.json")
+    ),
+}
 
 
 class ShardMaker:
@@ -49,35 +62,27 @@ class ShardMaker:
 
     Args:
         asked: the command's arguments.
+        made: what the shards are made with.
+        reader: chooses among styles; None takes them as they come.
     """
 
-    def __init__(self, asked: argparse.Namespace) -> None:
+    def __init__(self, asked: argparse.Namespace, made: MadeWith, reader: StyleReader | None) -> None:
         torch.set_num_threads(1)
-        self.asked = asked
+        self.asked, self.made, self.reader = asked, made, reader
         self.generator, self.estimators = FaceGenerator(asked.generator), Estimators(asked.estimators)
-        self.reader = None if asked.rarer_than is None else self._fit(asked.rarer_than)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[int]]:
         """{"id": [number of the shard]} -> the same, when it is written."""
         for shard in batch["id"].tolist():
-            path = shard_path(self.asked, shard)
             rows = [self._row(shard * SHARD + place, style) for place, style in enumerate(self._chosen(shard))]
-            part = path.with_suffix(".part")
-            pq.write_table(pa.Table.from_pylist(rows), part)
-            os.replace(part, path)
+            write_shard(rows, self.made, shard_path(self.asked.out, self.made.seed, shard))
         return {"id": batch["id"]}
 
     def _chosen(self, shard: int) -> Tensor:
         count = min(SHARD, self.asked.count - shard * SHARD)
         if self.reader is None:
-            return self._styles(self.asked.seed, shard, self.asked.truncation)[:count]
-        many = self._styles(self.asked.seed, shard, self.asked.truncation, CANDIDATES)
-        return self.reader.rare(many, count)
-
-    def _styles(self, seed: int, shard: int, truncation: float, times: int = 1) -> Tensor:
-        """Styles of a shard, the same whenever they are asked for: (256 `times`, 512)."""
-        numbers = np.random.default_rng([seed, shard * SHARD]).standard_normal((times * SHARD, STYLE_SIZE))
-        return self.generator.truncated(self.generator.styles(torch.from_numpy(numbers.astype(np.float32))), truncation)
+            return styles(self.generator, self.made, shard)[:count]
+        return self.reader.rare(styles(self.generator, self.made, shard, CANDIDATES), count)
 
     def _row(self, index: int, style: Tensor) -> dict[str, Any]:
         levels = ((self.generator.face(style) + 1) * 127.5 + 0.5).to(torch.uint8)
@@ -88,52 +93,42 @@ class ShardMaker:
         buffer = io.BytesIO()
         image.resize((_SIDE, _SIDE), Image.Resampling.LANCZOS).save(buffer, "JPEG", quality=88)
         return {
-            "id": f"{self.asked.seed:04d}-{index:06d}",
+            "id": f"{self.made.seed:04d}-{index:06d}",
             "image": buffer.getvalue(),
             "age": found.age,
             "p_male": found.p_male,
             **{f"p_{name}": chance for name, chance in found.expression.items()},
         }
 
-    def _fit(self, folder: Path) -> StyleReader:
-        """A reader of the styles of ordinary faces, which their ids tell."""
-        styles, estimates = [], []
-        for path in sorted(folder.glob("*.parquet")):
-            table = pq.read_table(path, columns=["id", "age", "p_male", "p_happy"])
-            seed, first = (int(number) for number in table["id"][0].as_py().split("-"))
-            # Numbers are drawn by shards of 256 whatever a file holds.
-            for start in range(0, table.num_rows, SHARD):
-                part = table.slice(start, SHARD)
-                styles.append(self._styles(seed, (first + start) // SHARD, _ORDINARY)[: part.num_rows])
-                columns = [part[name].to_numpy() for name in ("age", "p_male", "p_happy")]
-                estimates.append(torch.from_numpy(np.stack(columns, axis=1)))
-        return StyleReader.fitted(torch.cat(styles), torch.cat(estimates))
-
-
-def shard_path(asked: argparse.Namespace, shard: int) -> Path:
-    """File of a shard."""
-    out: Path = asked.out
-    return out / f"faces-{asked.seed:04d}-{shard:03d}.parquet"
-
 
 def make_faces(asked: argparse.Namespace) -> Iterator[int]:
     """Numbers of the shards that are missing, each when it is written."""
     import ray.data
 
-    missing = [shard for shard in range(-(-asked.count // SHARD)) if not shard_path(asked, shard).exists()]
+    reader: StyleReader | None = None
+    among: tuple[int, ...] = ()
+    if asked.rarer_than is not None:
+        reader, among = fit_reader(FaceGenerator(asked.generator), asked.rarer_than, asked.seed)
+    made = MadeWith(asked.seed, asked.truncation, among)
+    missing = missing_shards(asked.out, made, asked.count)
     if not missing:
         return
-    connect(ClusterConfig(), asked.workers + 1)  # one for what is not ours
-    ray.data.DataContext.get_current().enable_progress_bars = False
+    cluster = connect(ClusterConfig(), (asked.workers or os.cpu_count() or 1) + 1)  # one for what is not ours
+    workers = min(asked.workers or max(1, int(cluster.cpus) - 1), len(missing))
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.max_consecutive_actor_init_deaths = 3
+    context.raise_original_map_exception = True
     shards = ray.data.from_items([{"id": shard} for shard in missing], override_num_blocks=len(missing))
-    made = shards.map_batches(
+    filled = shards.map_batches(
         ShardMaker,
-        fn_constructor_args=(asked,),
+        fn_constructor_args=(asked, made, reader),
         batch_size=1,
         num_cpus=1,
-        concurrency=(1, min(asked.workers, len(missing))),
+        # A pool that grows leaves the first worker with what it has queued, which are hours here.
+        compute=ray.data.ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=1),
     )
-    for row in made.iter_rows():
+    for row in filled.iter_rows():
         yield int(row["id"])
 
 
@@ -146,34 +141,66 @@ def main() -> None:
     )
     parser.add_argument("--generator", type=Path, required=True, help="folder of MappingNetwork.xml and the others")
     parser.add_argument("--estimators", type=Path, required=True, help="folder of age_gender_model.bin and the others")
-    parser.add_argument("--count", type=int, required=True, help="faces")
-    parser.add_argument("--seed", type=int, required=True, help="of the faces; part of their ids")
+    parser.add_argument("--count", type=_number(int, 1), required=True, help="faces")
+    parser.add_argument("--seed", type=_number(int, 0), required=True, help="of the faces; part of their ids")
     parser.add_argument("--out", type=Path, required=True, help="folder for the shards")
-    parser.add_argument("--truncation", type=float, default=_ORDINARY, help="1 gives all faces, 0 the mean one")
-    parser.add_argument("--rarer-than", type=Path, help="folder of made faces: make such as are rare among them")
-    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="at most so many at a time, a CPU each")
+    parser.add_argument(
+        "--truncation", type=_number(float, 0, 1), default=0.7, help="1 gives all faces, 0 the mean one"
+    )
+    parser.add_argument("--rarer-than", type=Path, help="folder of ordinary faces: make such as are rare among them")
+    parser.add_argument("--workers", type=_number(int, 1), help="at most so many at a time, a CPU each; else all CPUs")
     asked = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    _check_folder(parser, "--generator", asked.generator, "MappingNetwork.xml", "SynthesisNetwork.xml")
-    _check_folder(parser, "--estimators", asked.estimators, "age_gender_model.bin", "face_expression_model.bin")
-    if asked.rarer_than is not None:
-        _check_folder(parser, "--rarer-than", asked.rarer_than, "*.parquet")
-    for name in ("generator", "estimators", "out", "rarer_than"):
-        path = getattr(asked, name)
-        setattr(asked, name, None if path is None else path.resolve())  # workers have another working folder
-    asked.out.mkdir(parents=True, exist_ok=True)
     start, made = time.perf_counter(), 0
-    for shard in make_faces(asked):
-        made += min(SHARD, asked.count - shard * SHARD)
-        rate = made / (time.perf_counter() - start)
-        log.info("%s: %d faces made, %.1f a second", shard_path(asked, shard).name, made, rate)
-    log.info("%d faces are in %s", asked.count, asked.out)
+    try:
+        _check(asked)
+        for shard in make_faces(asked):
+            made += min(SHARD, asked.count - shard * SHARD)
+            rate = made / (time.perf_counter() - start)
+            log.info("%s: %d faces made, %.2f a second", shard_path(asked.out, asked.seed, shard).name, made, rate)
+    except UniFaceError as error:
+        print(f"make_faces: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("make_faces: interrupted; the same command makes the shards that are missing", file=sys.stderr)
+        sys.exit(130)
+    log.info("the %d faces of seed %d are in %s", asked.count, asked.seed, asked.out)
 
 
-def _check_folder(parser: argparse.ArgumentParser, option: str, folder: Path, *names: str) -> None:
-    for name in names:
-        if not any(folder.glob(name)):
-            parser.error(f"{option} is {folder}, where there is no {name}: see the packages above")
+def _number(kind: Callable[[str], Any], least: float, most: float = math.inf) -> Callable[[str], Any]:
+    """A type for argparse, which tells what it says."""
+
+    def read(typed: str) -> Any:
+        value = kind(typed)
+        if not least <= value <= most:
+            bounds = f"{least} or more" if most == math.inf else f"{least} to {most}"
+            raise argparse.ArgumentTypeError(f"{typed} is not {bounds}")
+        return value
+
+    read.__name__ = kind.__name__
+    return read
+
+
+def _check(asked: argparse.Namespace) -> None:
+    """Refuse folders that will not do, before anything is started; make the others absolute, as workers need them."""
+    joins = joins_cluster(ClusterConfig())
+    for name in ("generator", "estimators", "out", "rarer_than"):
+        path: Path | None = getattr(asked, name)
+        if path is None:
+            continue
+        option = f"--{name.replace('_', '-')}"
+        if joins and not path.is_absolute():
+            raise UserError(f"{option} is {path}, but on a cluster it must be absolute: a folder that all nodes share")
+        for file in _FILES.get(name, ("*.parquet",) if name == "rarer_than" else ()):
+            if not any(path.glob(file)):
+                raise UserError(f"{option} is {path}, where there is no {file}; --help says what belongs there")
+        setattr(asked, name, path.resolve())
+    if asked.rarer_than == asked.out:
+        raise UserError(f"--out and --rarer-than are both {asked.out}: rare faces need a folder of their own")
+    try:
+        asked.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--out is {asked.out}, which cannot be a folder: {error}") from error
 
 
 if __name__ == "__main__":

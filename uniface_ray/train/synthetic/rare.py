@@ -38,7 +38,7 @@ class StyleReader:
         return cls(weight.float(), bias.float())
 
     def rare(self, styles: Tensor, count: int) -> Tensor:
-        """`count` of the styles (N, 512) that promise rare faces."""
+        """`count` of the styles (N, 512) that promise rare faces, none of them twice."""
         age, male, happy = (styles @ self.weight + self.bias).unbind(1)
         old, man = (age - age.mean()) / age.std(), (male > 0.5).float()
         wishes = (
@@ -48,7 +48,11 @@ class StyleReader:
             -happy - 3 * man,
             -(age - _MIDDLE_AGE).abs() - 20 * man,
         )
-        return styles[torch.cat([wish.topk(share).indices for wish, share in zip(wishes, _shares(count), strict=True)])]
+        chosen = torch.zeros(0, dtype=torch.long)
+        for wish, share in zip(wishes, _shares(count), strict=True):
+            wish[chosen] = -torch.inf
+            chosen = torch.cat([chosen, wish.topk(share).indices])
+        return styles[chosen]
 
 
 def _shares(count: int) -> Sequence[int]:

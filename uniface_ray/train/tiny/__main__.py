@@ -26,6 +26,8 @@ def main() -> None:
     parser.add_argument("--extra", type=Path, help="folder of more shards, all of them to train on")
     parser.add_argument("--from", dest="start", type=Path, help="folder of a model to go on with")
     arguments = parser.parse_args()
+    if arguments.start is not None and not (arguments.start / "model.safetensors").exists():
+        parser.error(f"--from is {arguments.start}, where there is no model.safetensors: give the folder of a model")
     torch.set_num_threads(arguments.threads)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     arguments.out.mkdir(parents=True, exist_ok=True)

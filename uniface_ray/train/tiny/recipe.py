@@ -1,5 +1,6 @@
 """The steps of the recipe, in order, from prepared faces to a model folder."""
 
+import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -47,13 +48,30 @@ def make(prepared: Prepared, out: Path, recipe: Recipe) -> Path:
 
 
 def go_on(prepared: Prepared, out: Path, start: Path, recipe: BackboneRecipe = GO_ON) -> Path:
-    """Train the language model of the model in `start` further, to read what the encoders in `out` see, and return the
-    folder of the new model. Encoders that are not there are trained first; the image tokenizer stays as it is."""
+    """Train the language model of a model further, to read what the encoders in `out` see.
+
+    Encoders that are not there are trained first; the image tokenizer stays as it is.
+
+    Args:
+        prepared: the faces.
+        out: the recipe's folder; each start and recipe has a folder of its own in it.
+        start: folder of the model, which is not changed.
+        recipe: what to do.
+
+    Returns:
+        The folder of the new model.
+
+    Raises:
+        OSError: there is no model in `start`.
+    """
+    tokenizer = UniFaceProcessor.from_pretrained(start).tokenizer
+    weights = (start / "model.safetensors").read_bytes()
+    folder = out / f"from-{hashlib.blake2b(weights + repr(recipe).encode(), digest_size=4).hexdigest()}"
+    folder.mkdir(parents=True, exist_ok=True)
     more = with_repainted(prepared)
     pupils = train_encoders(more, rarity(more.classes), EncodersRecipe(), out)
     settled = settle(more, pupils)
-    tokenizer = UniFaceProcessor.from_pretrained(start).tokenizer
     model = trained_model(start, pupils.identity, pupils.semantic)
-    train_backbone(model, Talk(settled, tokenizer), rarity(settled.classes), recipe, out)
-    export(model, tokenizer, out / "uniface-tiny")
-    return out / "uniface-tiny"
+    train_backbone(model, Talk(settled, tokenizer), rarity(settled.classes), recipe, folder)
+    export(model, tokenizer, folder / "uniface-tiny")
+    return folder / "uniface-tiny"

@@ -94,8 +94,8 @@ def with_repainted(prepared: Prepared, seed: int = 5) -> Prepared:
 
 def _copies(prepared: Prepared, chosen: Tensor, paint: Callable[[Tensor], Tensor]) -> Prepared:
     indices = chosen.nonzero()[:, 0]
-    faces = [paint(prepared.faces[some]) for some in indices.split(64)]
-    return Prepared(torch.cat(faces), prepared.classes[indices], prepared.years[indices])
+    faces = [paint(prepared.faces[some]) for some in indices.split(64) if len(some)]
+    return Prepared(torch.cat([prepared.faces[:0], *faces]), prepared.classes[indices], prepared.years[indices])
 
 
 def _joined(first: Prepared, second: Prepared) -> Prepared:
