@@ -46,6 +46,14 @@ def test_a_run_leaves_a_model_a_page_and_its_numbers(sink: Path) -> None:
     assert "http" not in page.partition("Configuration")[0]
 
 
+def test_where_only_questions_are_trained_the_page_shows_their_answers(tokens: Path, toy: Path, tmp_path: Path) -> None:
+    only = [*ALONE, "stages.draw=0", "stages.caption=0", "stages.vqa=1"]
+    assert main("train", [*words(tokens, toy, tmp_path), *only]) == 0
+    page = (tmp_path / "report.html").read_text()
+    assert page.count("data:image/jpeg") == page.count("Is this a man?") == 1
+    assert "draws" not in page.partition("Configuration")[0]
+
+
 @pytest.mark.parametrize("command", ["status", "verify", "replay-rejects"])
 def test_commands_about_rows_say_that_there_are_none(
     sink: Path, capsys: pytest.CaptureFixture[str], command: str

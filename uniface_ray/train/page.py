@@ -11,6 +11,7 @@ from uniface_ray.core.report_charts import Curve, curves_chart
 from uniface_ray.core.report_parts import page
 from uniface_ray.core.run_facts import redacted, versions
 from uniface_ray.core.train_config import TrainConfig
+from uniface_ray.model.prompts import CAPTION_QUESTION
 from uniface_ray.train.validation import Example
 
 _CHARTS = {
@@ -76,14 +77,18 @@ def _charts(records: Sequence[dict[str, Any]]) -> Element:
 
 
 def _faces(config: TrainConfig, examples: Sequence[Example]) -> Element:
-    note = "Each held-out image as its codes have it, and what the model draws from the caption of the data."
+    note = "Each held-out image as its codes have it, what the model says of it, and what the data says."
+    if any(one.drawn for one in examples):
+        note += " Beside it, what the model draws from the data's caption."
     sheet = el("ul", *(_card(one, config.report.images) for one in examples), class_="sheet")
     return el("section", el("h2", "Held-out faces"), el("p", note, class_="muted"), sheet, id="faces")
 
 
 def _card(example: Example, images: bool) -> Element:
-    pictures = [_picture(jpeg) for jpeg in (example.image, example.drawn)] if images else []
+    pictures = [_picture(jpeg) for jpeg in (example.image, example.drawn) if jpeg] if images else []
     texts = [el("p", example.said, dir="auto", class_="answer"), el("p", example.wanted, class_="details")]
+    if example.asked != CAPTION_QUESTION:
+        texts.insert(0, el("p", example.asked, dir="auto", class_="details"))
     shown = [el("div", *pictures, class_="pair")] if pictures else []
     return el("li", el("figure", *shown, el("figcaption", *texts, el("small", f"row {example.row_id}"))))
 

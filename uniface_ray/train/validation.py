@@ -1,6 +1,7 @@
 """A look at held-out rows: their losses, and what the model says and draws of some."""
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -32,17 +33,19 @@ class Example:
 
     Attributes:
         row_id: of the data.
-        wanted: the data's caption.
+        asked: the question; `CAPTION_QUESTION` where the data has captions.
+        wanted: the data's answer, or caption.
         said: the model's.
         image: JPEG of the image as its codes have it.
-        drawn: JPEG of what the model draws from `wanted`.
+        drawn: JPEG of what the model draws from a caption; None where the data has questions only.
     """
 
     row_id: int
+    asked: str
     wanted: str
     said: str
     image: bytes
-    drawn: bytes
+    drawn: bytes | None
 
 
 class Validation:
@@ -68,7 +71,8 @@ class Validation:
                 share = [samples[number] for number in numbers] or samples[:1]
                 self._batches.append((collate(processor.config, share, config.loss.schedule), len(numbers) > 0))
         captioned = rows.get("caption") or rows.get("draw") or []
-        self._samples = [values_of(row) for row in captioned[: config.report.samples]]
+        self._are_captioned = bool(captioned)
+        self._samples = [values_of(row) for row in (captioned or rows.get("vqa", []))[: config.report.samples]]
         seen = [maker.seen(row) for row in self._samples]
         self._seen = {name: torch.stack([one[name] for one in seen]) for name in (seen[0] if seen else {})}
 
@@ -102,26 +106,37 @@ class Validation:
 
     def _examples(self, model: UniFaceForConditionalGeneration) -> list[Example]:
         config, settings = self._config.validation, self._processor.config
-        captions = [row["captions"][0] for row in self._samples]
         codes = torch.tensor([row["codes"] for row in self._samples], device=model.device)
+        if self._are_captioned:
+            texts = [(CAPTION_QUESTION, row["captions"][0]) for row in self._samples]
+        else:
+            texts = [(row["questions"][0], row["answers"][0]) for row in self._samples]
         said = greedy_text(
             model,
-            [understanding_ids(settings, self._processor.question_ids(CAPTION_QUESTION), one) for one in codes],
+            [
+                understanding_ids(settings, self._processor.question_ids(asked), one)
+                for (asked, _), one in zip(texts, codes, strict=True)
+            ],
             config.max_new_tokens,
             settings.eos_token_id,
             features_from(model, {name: tensor.to(model.device) for name, tensor in self._seen.items()}),
         )
+        images = _jpegs(model, codes)
+        drawn = self._drawn(model, [wanted for _, wanted in texts]) if self._are_captioned else [None] * len(images)
+        return [
+            Example(row["row_id"], asked, wanted, self._processor.answer_text(ids), image, picture)
+            for row, (asked, wanted), ids, image, picture in zip(self._samples, texts, said, images, drawn, strict=True)
+        ]
+
+    def _drawn(self, model: UniFaceForConditionalGeneration, captions: Sequence[str]) -> list[bytes]:
+        config = self._config.validation
         how = DrawSettings(steps=config.steps, guidance=config.guidance)
         seeds = [seed_of(self._config.run.seed, row["row_id"]) for row in self._samples]
-        wanted = [
+        requests = [
             DrawRequest(self._processor.text_ids(caption), seed, how)
             for caption, seed in zip(captions, seeds, strict=True)
         ]
-        pictures = _jpegs(model, codes), _jpegs(model, draw(model, wanted))
-        return [
-            Example(row["row_id"], caption, self._processor.answer_text(ids), image, drawn)
-            for row, caption, ids, image, drawn in zip(self._samples, captions, said, *pictures, strict=True)
-        ]
+        return _jpegs(model, draw(model, requests))
 
 
 def dealt(rows: int, rank: int, workers: int) -> list[range]:
