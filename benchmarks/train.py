@@ -1,13 +1,15 @@
 """Tokens a second of a Ray Train worker, against a plain PyTorch loop with the same model and data, in one run.
 
-The plain loop: batches made in a thread, forward, backward, clipping, AdamW. It runs before and after the worker, so
-that a machine that gets slower or faster on the way is noticed.
+The plain loop: batches made in a thread, forward, backward, clipping, AdamW. Loop and worker take turns, as a machine
+gets slower and faster on the way, and each worker is compared with the loops before and after it.
 """
 
 import argparse
 import json
+import statistics
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,7 @@ from uniface_ray.engine.protocol import Encode, Encoded
 from uniface_ray.engine.uniface import UniFaceEngine
 from uniface_ray.train.base import Base
 from uniface_ray.train.batches import Counts
+from uniface_ray.train.group import train_on_ray
 from uniface_ray.train.losses import Trainee
 from uniface_ray.train.mixture import Ahead, Mixture
 from uniface_ray.train.optimizer import build_optimizer
@@ -43,7 +46,8 @@ _ROWS = 256
 def main() -> None:
     """Measure, print, and write the result."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.train", description=__doc__)
-    parser.add_argument("--steps", type=int, default=60, help="of each of the three runs")
+    parser.add_argument("--steps", type=int, default=40, help="of each run")
+    parser.add_argument("--rounds", type=int, default=5, help="runs of the worker; the loop has one more")
     parser.add_argument("--batch", type=int, default=24, help="rows of a step")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of torch, in both")
     parser.add_argument("--out", type=Path, default=Path("out/bench/train"), help="where faces are kept")
@@ -68,18 +72,21 @@ def main() -> None:
         make_tokens(config, make_faces(arguments.out / "faces", _ROWS), folder / "tokens")
         torch.set_num_threads(arguments.threads)
         connect(config.cluster, 4)
-        before = plain_loop(config)
-        worker = ray_worker(config)
-        after = plain_loop(config)
-    plain = (before + after) / 2
+        plain, worker = [plain_loop(config)], []
+        for number in range(arguments.rounds):
+            worker.append(ray_worker(config, f"{config.sink.path}-{number}"))
+            plain.append(plain_loop(config))
+            print(f"round {number + 1}: plain {plain[-2]} and {plain[-1]} tokens/s, worker {worker[-1]}", flush=True)
+    ratios = [own * 2 / sum(beside) for own, beside in zip(worker, pairwise(plain), strict=True)]
     result = {
         **about("benchmarks.train"),
         "model": config.model.name,
         "batch": arguments.batch,
         "steps": arguments.steps,
         "threads": arguments.threads,
-        "tokens_per_s": {"plain before": before, "ray worker": worker, "plain after": after},
-        "ratio": round(worker / plain, 4),
+        "tokens_per_s": {"plain": plain, "ray worker": worker},
+        "ratios": [round(ratio, 3) for ratio in ratios],
+        "ratio": round(statistics.median(ratios), 3),
     }
     print(json.dumps(result, indent=1))
     if not arguments.dry:
@@ -133,12 +140,10 @@ def plain_loop(config: TrainConfig) -> float:
     return round(tokens / seconds, 1)
 
 
-def ray_worker(config: TrainConfig) -> float:
-    """Tokens a second of one Ray Train worker, after as many steps, from its own lines."""
-    from uniface_ray.train.group import train_on_ray
-
+def ray_worker(config: TrainConfig, path: str) -> float:
+    """Tokens a second of one Ray Train worker that writes to `path`, after as many steps, from its own lines."""
     records: list[dict[str, Any]] = []
-    with taken(Folder(config.sink.path, config.storage), print) as lease:
+    with taken(Folder(path, config.storage), print) as lease:
         train_on_ray(config, "cpu", "float32", lease.sink, Asked(), records.append)
     steady = [one for one in records if "tokens_per_s" in one and one["step"] > _warm(config)]
     tokens = sum(one["tokens_per_step"] for one in steady)
