@@ -15,14 +15,32 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 
 from benchmarks.nearest import Floats, nearest, nearness
-from benchmarks.uniface_tiny_agreement import Model, drawn_people, save_sheet
-from uniface_ray.model.drawing import DrawSettings
+from benchmarks.uniface_tiny_tables import drawn_people
+from uniface_ray.model.drawing import DrawRequest, DrawSettings, draw
+from uniface_ray.model.modeling import UniFaceForConditionalGeneration
+from uniface_ray.model.processing import UniFaceProcessor
 from uniface_ray.train.tiny.faces import read_faces, split_shards
 
 BATCH = 64
+
+
+class Model:
+    """The model in float32, and its processor."""
+
+    def __init__(self, folder: Path) -> None:
+        self.network = UniFaceForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval()
+        self.processor = UniFaceProcessor.from_pretrained(folder)
+
+    @torch.inference_mode()
+    def pictures(self, prompts: list[str], settings: DrawSettings) -> Tensor:
+        """(count, 3, side, side) in -1..1; the i-th is drawn with seed i."""
+        ids = [self.processor.text_ids(prompt) for prompt in prompts]
+        requests = [DrawRequest(text, seed, settings) for seed, text in enumerate(ids)]
+        return self.network.decode_images(draw(self.network, requests)).clamp(-1, 1)
 
 
 @torch.inference_mode()
@@ -46,6 +64,14 @@ def measures(model: Model, pictures: Tensor) -> dict[str, Floats]:
     seen = torch.cat([encoders.identity(some).float().flatten(1) for some in pictures.split(BATCH)])
     pixels = F.interpolate(pictures, size=32, mode="bilinear", antialias=True).flatten(1) / 2
     return {"pixels": pixels.numpy(), "identity": F.normalize(seen, dim=1).numpy()}
+
+
+def save_sheet(pictures: Tensor, path: Path, columns: int = 8) -> None:
+    """A contact sheet of pictures (count, 3, side, side)."""
+    tiles = ((pictures + 1) * 127.5).round().to(torch.uint8)
+    tiles = torch.cat([tiles, tiles.new_zeros(-len(tiles) % columns, *tiles.shape[1:])])
+    rows = tiles.unflatten(0, (-1, columns)).permute(0, 3, 1, 4, 2).flatten(2, 3).flatten(0, 1)
+    Image.fromarray(rows.numpy()).save(path)
 
 
 def main() -> None:

@@ -2,13 +2,13 @@
 
 python -m benchmarks.uniface_tiny_tables --faces FOLDER --out FOLDER [--each 24]
 
-writes captions.parquet, answers.parquet, descriptions.parquet and prompts.parquet (see `uniface_tiny_agreement`, whose
-faces, questions and prompts they are), and prints the commands that evaluate a model on them; with --collect instead,
-when these have run, writes what they found to benchmarks/results/.
+writes captions.parquet, answers.parquet, descriptions.parquet and prompts.parquet, and prints the commands that
+evaluate a model on them; with --collect instead, when these have run, writes what they found to benchmarks/results/.
 """
 
 import argparse
 import io
+import itertools
 import json
 import random
 from pathlib import Path
@@ -20,12 +20,13 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from benchmarks.record import about, save
-from benchmarks.uniface_tiny_agreement import ATTRIBUTES, drawn_people
 from uniface_ray.train.tiny.appearance import read_appearance
-from uniface_ray.train.tiny.attributes import Attributes, decide
+from uniface_ray.train.tiny.attributes import VALUES, Attributes, decide
 from uniface_ray.train.tiny.faces import Face, read_faces, split_shards
+from uniface_ray.train.tiny.wording import short_prompt
 from uniface_ray.train.tiny.yes_no import shows_pair, yes_no_pairs
 
+ATTRIBUTES = ("gender", "age_group", "smile", "hair_color")
 COMMANDS = """\
 uniface evaluate source.path={out}/captions.parquet 'evaluate.labels=[{labels}]' \
 task.max_new_tokens=64 sink.path={out}/captions
@@ -56,6 +57,22 @@ def _asked(person: Attributes, rng: random.Random) -> tuple[tuple[str, str] | No
     """A question about one attribute, one whether a description fits, and their answers; None if nothing is sure."""
     pairs = yes_no_pairs(person, rng)
     return rng.choice(pairs) if pairs else None, shows_pair(person, rng)
+
+
+def drawn_people(each: int) -> tuple[list[Attributes], list[str]]:
+    """Kinds of people to draw, `each` of every kind, and a prompt for each one; the same whenever it is called."""
+    rng = random.Random(0)
+    wanted = [
+        Attributes(gender=gender, age_group="young adult", smile=smile, hair_color=hair)
+        for gender, smile, hair in itertools.product(VALUES["gender"], VALUES["smile"], ("black", "brown", "blond"))
+        for _ in range(each)
+    ]
+    wanted += [
+        Attributes(gender=gender, age_group="older", smile=smile, hair_color="grey")
+        for gender, smile in itertools.product(VALUES["gender"], VALUES["smile"])
+        for _ in range(each)
+    ]
+    return wanted, [short_prompt(person, rng, always=ATTRIBUTES) for person in wanted]
 
 
 def collect(out: Path) -> None:

@@ -6,13 +6,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from uniface_ray.evaluate.attribute_net import attribute_chances
 from uniface_ray.model.encoders import Encoders
 from uniface_ray.model.magvit import MagvitV2
 from uniface_ray.model.presets import preset
 from uniface_ray.train.tiny.attributes import VALUES
 from uniface_ray.train.tiny.augment import wild_views
 from uniface_ray.train.tiny.encoders import EncodersRecipe, Pupils, Telling, apart_loss, taught_loss, train_encoders
-from uniface_ray.train.tiny.judge import JudgeRecipe, judge_faces, train_judge
+from uniface_ray.train.tiny.judge import JudgeRecipe, train_judge
 from uniface_ray.train.tiny.network import new_model
 from uniface_ray.train.tiny.prepare import Prepared
 from uniface_ray.train.tiny.settle import settle
@@ -92,7 +93,7 @@ def test_training_resumes_and_the_model_sees_as_the_pupils_did(prepared: Prepare
 
 def test_a_judge_gives_probabilities(prepared: Prepared, tmp_path: Path) -> None:
     judge = train_judge(prepared, JudgeRecipe(steps=2, batch=4), torch.ones(8), tmp_path / "judge.pt")
-    seen = judge_faces(judge, torch.zeros(3, 3, 128, 128))
+    seen = attribute_chances(judge, torch.zeros(3, 3, 128, 128))
     for name, values in VALUES.items():
         assert seen[name].shape == (3, len(values))
         torch.testing.assert_close(seen[name].sum(-1), torch.ones(3))

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from uniface_ray.evaluate.attribute_net import IMAGE_SIZE, AttributeNet, attribute_chances
+from uniface_ray.evaluate.attribute_net import IMAGE_SIZE, AttributeNet
 from uniface_ray.train.tiny.attributes import VALUES
 from uniface_ray.train.tiny.augment import random_views
 from uniface_ray.train.tiny.checkpoint import load_progress, one_cycle, save_progress
@@ -64,9 +64,3 @@ def train_judge(prepared: Prepared, recipe: JudgeRecipe, weights: Tensor, path: 
         if (step + 1) % 200 == 0 or step + 1 == recipe.steps:
             save_progress(path, judge, optimizer, step + 1)
     return judge.eval()
-
-
-def judge_faces(judge: Judge, pixels: Tensor) -> dict[str, Tensor]:
-    """Probabilities (B, values) by attribute name for pixels (B, 3, 128, 128) in -1..1, mirrored views averaged."""
-    parts = [attribute_chances(judge, part) for part in pixels.split(64)]
-    return {name: torch.cat([part[name] for part in parts]) for name in VALUES}
