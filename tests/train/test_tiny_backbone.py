@@ -1,5 +1,6 @@
 """The training's shortcuts (packed rows, bit tables, resuming) change nothing that the shipped model sees."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,9 @@ import uniface_ray
 from tests.model.toys import toy_config
 from uniface_ray.model.configuration import UniFaceConfig
 from uniface_ray.model.modeling import UniFaceForConditionalGeneration
+from uniface_ray.model.processing import UniFaceProcessor
 from uniface_ray.model.prompts import understanding_ids
+from uniface_ray.train.tiny.appearance import HAIR_COLORS
 from uniface_ray.train.tiny.attributes import VALUES
 from uniface_ray.train.tiny.backbone import GO_ON, BackboneRecipe, Trainee, make_batch, train_backbone
 from uniface_ray.train.tiny.bits import BitRows, flip_bits
@@ -144,6 +147,36 @@ def test_each_start_and_recipe_goes_on_in_a_folder_of_its_own(tmp_path: Path) ->
     assert go_on(prepared, tmp_path, start, steps) == made
     assert go_on(prepared, tmp_path, start, replace(steps, steps=0)) != made
     assert go_on(prepared, tmp_path, made, steps) != made
+
+
+def test_a_word_for_a_colour_counts_as_often_as_the_recipe_says(prepared: Prepared) -> None:
+    talk, recipe = talk_about(prepared), replace(RECIPE, dropout=0.0)
+    batch = make_batch(new_model(), talk, torch.ones(6), recipe, 0)
+    word = batch.conversations[0][0].answer[1]
+
+    def text_loss(ids: Sequence[int], weight: float) -> float:
+        trainee = Trainee(new_model(), replace(recipe, color_weight=weight), ids).eval()
+        return trainee(batch).text.item()
+
+    plain, alone = text_loss([word], 1.0), text_loss([word], 1e6)
+    low, high = sorted((plain, alone))
+    assert low < text_loss([word], 3.0) < high
+    assert text_loss(range(300), 3.0) == pytest.approx(plain, rel=1e-5)
+
+
+def test_what_is_read_off_the_resamplers_teaches_them_and_not_the_language_model(prepared: Prepared) -> None:
+    trainee = Trainee(new_model(), RECIPE)
+    trainee(make_batch(trainee.model, talk_about(prepared), torch.ones(6), RECIPE, 0)).resampled.backward()
+    taught = {name for name, one in trainee.model.named_parameters() if one.grad is not None}
+    names = ("encoders.resamplers.semantic.", "encoders.resamplers.identity.")
+    assert taught == {name for name, _ in trainee.model.named_parameters() if name.startswith(names)}
+
+
+def test_colours_of_hair_are_words_of_the_shipped_tokenizer() -> None:
+    start = Path(uniface_ray.__file__).parent / "model/weights/uniface-tiny"
+    tokenizer = UniFaceProcessor.from_pretrained(start).tokenizer
+    nobody = Prepared(torch.zeros(0), torch.zeros(0, len(VALUES)), torch.zeros(0))
+    assert [tokenizer.decode([one]) for one in Talk(nobody, tokenizer).color_ids] == [f" {c}" for c in HAIR_COLORS]
 
 
 def test_flipped_bits_stay_codes() -> None:

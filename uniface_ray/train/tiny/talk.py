@@ -7,6 +7,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from uniface_ray.model.prompts import question_text
+from uniface_ray.train.tiny.appearance import HAIR_COLORS
 from uniface_ray.train.tiny.attributes import VALUES, Attributes
 from uniface_ray.train.tiny.packing import Conversation
 from uniface_ray.train.tiny.prepare import Prepared
@@ -29,6 +30,7 @@ class Talk:
         self.people = [prepared.attributes(index) for index in range(len(prepared.faces))]
         self.tokenizer = tokenizer
         self.known: dict[str, list[int]] = {}
+        self.color_ids = [text_ids(tokenizer, f" {color}")[-1] for color in HAIR_COLORS]
 
     def _ids(self, text: str) -> list[int]:
         if text not in self.known:
