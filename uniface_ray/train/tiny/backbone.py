@@ -1,8 +1,8 @@
 """Trains the language model on image codes, features and text: to caption, to answer and to draw, in every step.
 
 Helps that are gone after training: tables of image tokens are sums of one vector a bit (see `bits`), and linear heads
-read attributes off `<|eoi|>` and off what the resamplers make of the encoders' features: taught by words alone, they
-lose a tenth of the hair colours that the encoders tell apart.
+read attributes off `<|eoi|>` and off what the resamplers make of the encoders' features: taught by words alone, these
+lose colours of hair that the encoders tell apart.
 """
 
 import logging
