@@ -1,6 +1,6 @@
 """How near drawn faces come to the faces that the model was trained on, beside held-out ones: memorising shows so.
 
-python -m benchmarks.uniface_tiny_nearest --faces FOLDER --model FOLDER [--extra FOLDER] [--out FILE.json] [--sheet PNG]
+python -m benchmarks.uniface_tiny_nearest --faces FOLDER --model FOLDER [--extra FOLDER] [--sheet PNG]
 
 The model knows faces as image codes only, so all are compared as it could draw them at best: encoded and decoded. Two
 measures: Euclidean distance of pixels at 32 x 32 (0..1), and of the identity encoder's features, each face's to length
@@ -19,6 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from benchmarks.nearest import Floats, nearest, nearness
+from benchmarks.record import about, save
 from benchmarks.uniface_tiny_tables import drawn_people
 from uniface_ray.model.drawing import DrawRequest, DrawSettings, draw
 from uniface_ray.model.modeling import UniFaceForConditionalGeneration
@@ -79,7 +80,6 @@ def main() -> None:
     parser.add_argument("--faces", type=Path, required=True, help="folder of parquet shards, the last fifth held out")
     parser.add_argument("--extra", type=Path, help="folder of more shards that the model was trained on")
     parser.add_argument("--model", type=Path, required=True, help="model folder")
-    parser.add_argument("--out", type=Path, help="JSON file for the result")
     parser.add_argument("--sheet", type=Path, help="PNG of the drawn faces that are nearest, each above its neighbour")
     parser.add_argument("--each", type=int, default=12, help="drawn faces of each kind of prompt")
     parser.add_argument("--guidance", type=float, default=2.0)
@@ -92,7 +92,13 @@ def main() -> None:
     _, prompts = drawn_people(arguments.each)
     drawn = model.pictures(prompts, DrawSettings(steps=18, guidance=arguments.guidance))
     of_known, of_unseen, of_drawn = (measures(model, pictures) for pictures in (known, unseen, drawn))
-    result = {"model": arguments.model.name, "trained_on": len(known), "held_out": len(unseen), "drawn": len(drawn)}
+    result = {
+        **about("benchmarks.uniface_tiny_nearest"),
+        "model": arguments.model.name,
+        "trained_on": len(known),
+        "held_out": len(unseen),
+        "drawn": len(drawn),
+    }
     pairs = []
     for name, features in of_known.items():
         neighbours, distances = nearest(of_drawn[name], features)
@@ -100,10 +106,8 @@ def main() -> None:
         result |= {name: asdict(nearness(distances, others))}
         closest = distances.argsort()[:8]
         pairs += [drawn[closest], known[neighbours[closest]]]
-    text = json.dumps(result, indent=2)
-    print(text)
-    if arguments.out:
-        arguments.out.write_text(text + "\n", encoding="utf-8")
+    print(json.dumps(result, indent=1))
+    print(save(result, "uniface-tiny-nearest"))
     if arguments.sheet:
         save_sheet(torch.cat(pairs), arguments.sheet)
 

@@ -1,6 +1,6 @@
 """Held-out faces as the labelled tables that `uniface evaluate` takes: the numbers of uniface-tiny by that command.
 
-python -m benchmarks.uniface_tiny_tables --faces FOLDER --out FOLDER [--each 24]
+python -m benchmarks.uniface_tiny_tables --faces FOLDER --out FOLDER [--each 12]
 
 writes captions.parquet, answers.parquet, descriptions.parquet and prompts.parquet, and prints the commands that
 evaluate a model on them; with --collect instead, when these have run, writes what they found to benchmarks/results/.
@@ -87,7 +87,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--faces", type=Path, required=True, help="folder of parquet shards; the last fifth is used")
     parser.add_argument("--out", type=Path, required=True, help="folder for the tables")
-    parser.add_argument("--each", type=int, default=24, help="faces to draw of each kind")
+    parser.add_argument("--each", type=int, default=12, help="faces to draw of each kind")
     parser.add_argument("--collect", action="store_true", help="what the commands found, into a result file")
     arguments = parser.parse_args()
     if arguments.collect:

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from benchmarks.agreement import agreement
 from tests.batch.plain_job import run_here
+from tests.evaluate.agreement import agreement
 from tests.evaluate.test_vision import vit
 from tests.pictures import variations
 from uniface_ray.batch import evaluating

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from benchmarks.agreement import Agreement, agreement
+from tests.evaluate.agreement import Agreement, agreement
 
 
 def test_counts_leave_out_the_unknown_and_blame_silence() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from benchmarks.agreement import agreement
+from tests.evaluate.agreement import agreement
 from uniface_ray.core.records import child_id_of
 from uniface_ray.core.report_data import Sample
 from uniface_ray.evaluate.findings import Number, document, numbers_of, to_json

@@ -15,6 +15,7 @@ from uniface_ray.model.configuration import UniFaceConfig
 from uniface_ray.model.modeling import UniFaceForConditionalGeneration
 from uniface_ray.model.processing import UniFaceProcessor
 from uniface_ray.model.prompts import understanding_ids
+from uniface_ray.train.tiny import backbone
 from uniface_ray.train.tiny.appearance import HAIR_COLORS
 from uniface_ray.train.tiny.attributes import VALUES
 from uniface_ray.train.tiny.backbone import GO_ON, BackboneRecipe, Trainee, make_batch, train_backbone
@@ -93,7 +94,7 @@ def test_image_rows_of_the_table_are_sums_of_their_bits() -> None:
 
 
 def test_folding_changes_no_output(prepared: Prepared) -> None:
-    trainee = Trainee(new_model(), RECIPE).eval()
+    trainee = Trainee(new_model(), RECIPE, ()).eval()
     model = trainee.model
     ids = understanding_ids(model.config, [3, 4], torch.arange(model.config.num_image_tokens) % 64)[None]
     features = model.image_features(torch.zeros(1, 3, 32, 32))
@@ -113,7 +114,7 @@ def test_folding_changes_no_output(prepared: Prepared) -> None:
 def test_a_model_that_goes_on_begins_with_all_it_has_learnt() -> None:
     model = new_model()
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    folded = Trainee(model, replace(RECIPE, trained=True)).fold().state_dict()
+    folded = Trainee(model, replace(RECIPE, trained=True), ()).fold().state_dict()
     for name, value in before.items():
         torch.testing.assert_close(folded[name], value, msg=name)
 
@@ -165,11 +166,34 @@ def test_a_word_for_a_colour_counts_as_often_as_the_recipe_says(prepared: Prepar
 
 
 def test_what_is_read_off_the_resamplers_teaches_them_and_not_the_language_model(prepared: Prepared) -> None:
-    trainee = Trainee(new_model(), RECIPE)
-    trainee(make_batch(trainee.model, talk_about(prepared), torch.ones(6), RECIPE, 0)).resampled.backward()
+    trainee = Trainee(new_model(), replace(RECIPE, resampler_weight=0.3), ())
+    losses = trainee(make_batch(trainee.model, talk_about(prepared), torch.ones(6), RECIPE, 0))
+    without = replace(losses, resampled=torch.zeros(()))
+    torch.testing.assert_close(trainee.total(losses) - trainee.total(without), 0.3 * losses.resampled)
+    losses.resampled.backward()
     taught = {name for name, one in trainee.model.named_parameters() if one.grad is not None}
     names = ("encoders.resamplers.semantic.", "encoders.resamplers.identity.")
     assert taught == {name for name, _ in trainee.model.named_parameters() if name.startswith(names)}
+
+
+def test_without_a_weight_the_resamplers_have_no_heads(prepared: Prepared) -> None:
+    trainee = Trainee(new_model(), RECIPE, ())
+    assert not any(name.startswith("resampler_heads") for name in trainee.state_dict())
+    assert trainee(make_batch(trainee.model, talk_about(prepared), torch.ones(6), RECIPE, 0)).resampled == 0
+
+
+def test_training_weighs_the_colours_of_its_talk(
+    prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    talk, made = talk_about(prepared), []
+    talk.color_ids = [7, 9]
+    monkeypatch.setattr(backbone, "Trainee", lambda *args: made.append(Trainee(*args)) or made[-1])
+    train_backbone(new_model(), talk, torch.ones(6), replace(RECIPE, color_weight=3.0), tmp_path, stop_after=1)
+    assert (made[0].token_weights == 3.0).nonzero()[:, 0].tolist() == [7, 9]
+
+
+def test_parts_of_words_are_no_colours(prepared: Prepared) -> None:
+    assert talk_about(prepared).color_ids == []
 
 
 def test_colours_of_hair_are_words_of_the_shipped_tokenizer() -> None:

@@ -8,14 +8,20 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from torch import Tensor
 
 from tests.train.tokens import words
 from uniface_ray.cli import main
 from uniface_ray.core.fenced import Fenced
+from uniface_ray.model.decoding import greedy_text
+from uniface_ray.model.modeling import UniFaceForConditionalGeneration
+from uniface_ray.model.processing import UniFaceProcessor
+from uniface_ray.train import validation
 
 ALONE = ["parallel.workers=0", "stages.steps=4", "validation.every_steps=2"]
 
@@ -46,11 +52,24 @@ def test_a_run_leaves_a_model_a_page_and_its_numbers(sink: Path) -> None:
     assert "http" not in page.partition("Configuration")[0]
 
 
-def test_where_only_questions_are_trained_the_page_shows_their_answers(tokens: Path, toy: Path, tmp_path: Path) -> None:
+def test_where_only_questions_are_trained_the_page_shows_their_answers(
+    tokens: Path, toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prompts: list[list[int]] = []
+
+    def spied(model: UniFaceForConditionalGeneration, rows: list[Tensor], *rest: Any) -> list[list[int]]:
+        prompts.extend(row.tolist() for row in rows)
+        return greedy_text(model, rows, *rest)
+
+    monkeypatch.setattr(validation, "greedy_text", spied)
     only = [*ALONE, "stages.draw=0", "stages.caption=0", "stages.vqa=1"]
     assert main("train", [*words(tokens, toy, tmp_path), *only]) == 0
     page = (tmp_path / "report.html").read_text()
     assert page.count("data:image/jpeg") == page.count("Is this a man?") == 1
+    assert page.count('class="details">Yes.<') + page.count('class="details">No.<') == 1
+    asked = UniFaceProcessor.from_pretrained(toy).question_ids("Is this a man?")
+    assert prompts
+    assert all(row[-len(asked) :] == asked for row in prompts)
     assert "draws" not in page.partition("Configuration")[0]
 
 

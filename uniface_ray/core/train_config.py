@@ -161,7 +161,7 @@ class ValidationConfig(Settings):
         rows: of each kind that is trained, whose losses are measured.
         steps: of drawing the samples.
         guidance: of drawing the samples.
-        max_new_tokens: of captioning the samples.
+        max_new_tokens: of captions of the samples, or of answers about them.
     """
 
     every_steps: int = Field(default=100, ge=1)

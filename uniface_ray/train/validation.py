@@ -62,7 +62,7 @@ class Validation:
         self._config, self._processor, self._world = config, processor, world
         kinds = kinds_of(config.stages.each())
         rows = {kind: held_out_rows(shards, kind, config.validation.rows) for kind in kinds}
-        maker = SampleMaker(processor, config.data, config.run.seed)
+        self._maker = maker = SampleMaker(processor, config.data, config.run.seed)
         self._batches: list[tuple[Batch, bool]] = []
         """Each with whether it counts."""
         for kind in kinds:
@@ -114,8 +114,8 @@ class Validation:
         said = greedy_text(
             model,
             [
-                understanding_ids(settings, self._processor.question_ids(asked), one)
-                for (asked, _), one in zip(texts, codes, strict=True)
+                understanding_ids(settings, self._maker.asked(question), one)
+                for (question, _), one in zip(texts, codes, strict=True)
             ],
             config.max_new_tokens,
             settings.eos_token_id,
@@ -124,8 +124,8 @@ class Validation:
         images = _jpegs(model, codes)
         drawn = self._drawn(model, [wanted for _, wanted in texts]) if self._are_captioned else [None] * len(images)
         return [
-            Example(row["row_id"], asked, wanted, self._processor.answer_text(ids), image, picture)
-            for row, (asked, wanted), ids, image, picture in zip(self._samples, texts, said, images, drawn, strict=True)
+            Example(row["row_id"], *text, self._processor.answer_text(ids), image, picture)
+            for row, text, ids, image, picture in zip(self._samples, texts, said, images, drawn, strict=True)
         ]
 
     def _drawn(self, model: UniFaceForConditionalGeneration, captions: Sequence[str]) -> list[bytes]:

@@ -1,8 +1,8 @@
 """Trains the language model on image codes, features and text: to caption, to answer and to draw, in every step.
 
 Helps that are gone after training: tables of image tokens are sums of one vector a bit (see `bits`), and linear heads
-read attributes off `<|eoi|>` and off what the resamplers make of the encoders' features: taught by words alone, these
-lose colours of hair that the encoders tell apart.
+read attributes off `<|eoi|>` and, in `GO_ON`, off what the resamplers make of the encoders' features: taught through
+the language model alone, these lose colours of hair that the encoders tell apart.
 """
 
 import logging
@@ -39,8 +39,10 @@ class BackboneRecipe:
 
     `read` faces are captioned and asked about in a step, and `drawn` ones masked; of the former, `wild` is the share
     seen in wild views, `caps` that of these with a cap, and `flipped_bits` that of the code bits inverted at random;
-    `dropout` falls on residuals. A word for a colour of hair counts `color_weight` times in the loss of the text: it is
-    one of twenty in a caption. `trained` says that the model is to go on: its image tokens keep what they know.
+    `dropout` falls on residuals. `attribute_weight` and `resampler_weight` are of the heads on `<|eoi|>` and on the
+    resamplers; at 0 the latter are not there. A colour counts `color_weight` times in the loss of the text: it is one
+    word of twenty in a caption. (Backgrounds have some of the colours that hair has.) `trained` says that the model is
+    to go on: its image tokens keep what they know.
     """
 
     steps: int = 1600
@@ -90,10 +92,16 @@ class Losses:
 
 
 class Trainee(nn.Module):
-    """The model with the training helps around it; `fold` takes them away again."""
+    """The model with the training helps around it; `fold` takes them away again.
+
+    Args:
+        model: is changed in place.
+        recipe: what to do.
+        color_ids: tokens that count `color_weight` times.
+    """
 
     def __init__(
-        self, model: UniFaceForConditionalGeneration, recipe: BackboneRecipe, color_ids: Sequence[int] = ()
+        self, model: UniFaceForConditionalGeneration, recipe: BackboneRecipe, color_ids: Sequence[int]
     ) -> None:
         super().__init__()
         self.model, self.recipe = model, recipe
@@ -111,9 +119,11 @@ class Trainee(nn.Module):
         self.attributes = nn.ModuleDict({name: nn.Linear(width, len(values)) for name, values in VALUES.items()})
         self.age = nn.Linear(width, 1)
         number, features = config.num_image_tokens, config.sequence_experts.resampler_width
-        self.early = nn.ModuleDict({name: Telling(number, features) for name in ("semantic", "identity")})
-        self.stress = torch.ones(config.vocab_size)
-        self.stress[list(color_ids)] = recipe.color_weight
+        names = ("semantic", "identity") if recipe.resampler_weight else ()
+        self.resampler_heads = nn.ModuleDict({name: Telling(number, features) for name in names})
+        token_weights = torch.ones(config.vocab_size)
+        token_weights[list(color_ids)] = recipe.color_weight
+        self.register_buffer("token_weights", token_weights, persistent=False)
 
     def forward(self, batch: "Batch") -> Losses:
         """Losses of one mixed batch."""
@@ -133,15 +143,14 @@ class Trainee(nn.Module):
         states, targets = read.last_hidden_state, packed.targets
         answered = targets != IGNORED
         surprise = F.cross_entropy(model.text_logits(states[answered]), targets[answered], reduction="none")
-        weights = packed.weights[answered] * self.stress[targets[answered]]
+        weights = packed.weights[answered] * self.token_weights[targets[answered]]
         text = (surprise * weights).sum() / weights.sum()
         end_of_image = states[:, config.num_image_tokens + 2]
         told = {name: layer(end_of_image) for name, layer in self.attributes.items()}
         reading = attribute_loss((told, self.age(end_of_image)[:, 0]), batch.classes, batch.years)
-        early = [
-            attribute_loss(teller(getattr(features, name)), batch.classes, batch.years)
-            for name, teller in self.early.items()
-        ]
+        resampled = text.new_zeros(())
+        for name, teller in self.resampler_heads.items():
+            resampled = resampled + attribute_loss(teller(getattr(features, name)), batch.classes, batch.years)
 
         masked = corrupt(config, batch.drawn, self.recipe.drawing.schedule, batch.seeds)
         rows = torch.stack([generation_ids(config, prompt) for prompt in batch.prompts])
@@ -154,7 +163,7 @@ class Trainee(nn.Module):
         assert read.balance_loss is not None  # gradients are on
         assert drawn.balance_loss is not None
         balance = (read.balance_loss + drawn.balance_loss).sum()
-        return Losses(text, loss.mask, loss.score, balance, reading, torch.stack(early).sum())
+        return Losses(text, loss.mask, loss.score, balance, reading, resampled)
 
     def total(self, losses: Losses) -> Tensor:
         """The weighted sum of the losses."""

@@ -30,7 +30,8 @@ class Talk:
         self.people = [prepared.attributes(index) for index in range(len(prepared.faces))]
         self.tokenizer = tokenizer
         self.known: dict[str, list[int]] = {}
-        self.color_ids = [text_ids(tokenizer, f" {color}")[-1] for color in HAIR_COLORS]
+        colors = [text_ids(tokenizer, f" {color}") for color in HAIR_COLORS]
+        self.color_ids = [ids[0] for ids in colors if len(ids) == 1]  # parts of words are parts of others too
 
     def _ids(self, text: str) -> list[int]:
         if text not in self.known:

@@ -1,6 +1,6 @@
 """How often captions agree with what is known of the faces: claims are read out of the words and counted.
 
-Plain Python on purpose: any captions and any truths can be compared, whatever made them.
+A second count, written apart from that of `uniface evaluate`, which is held against it.
 """
 
 import math
