@@ -97,8 +97,9 @@ class SampleMaker:
 
     def _reading(self, values: dict[str, Any], codes: Tensor, question: str, answer: str) -> Reading:
         # The space separates the answer from "ASSISTANT:", as the tokenizer of a running text would have it.
-        asked, said = self.asked(question), self.processor.text_ids(f" {answer}")
-        whole = len(self.processor.question_ids(question)) + len(said) + 1
+        asked, said = self.processor.question_ids(question), self.processor.text_ids(f" {answer}")
+        whole = len(asked) + len(said) + 1
+        asked = self.cut(asked)
         said = [*said, self.config.eos_token_id][: self.text_tokens - len(asked)]
         prompt = understanding_ids(self.config, asked, codes)
         ids = torch.cat([prompt, torch.tensor(said[:-1], dtype=torch.int64)])
@@ -106,9 +107,9 @@ class SampleMaker:
         targets[len(prompt) - 1 :] = torch.tensor(said)
         return Reading(values["row_id"], ids, targets, self.seen(values), whole > self.text_tokens)
 
-    def asked(self, question: str) -> list[int]:
-        """Token ids of a question: the end of one that leaves no room for a word of the answer."""
-        return self.processor.question_ids(question)[-(self.text_tokens - 1) :]
+    def cut(self, asked: list[int]) -> list[int]:
+        """The end of a question's token ids, where they would leave no room for a word of the answer."""
+        return asked[-(self.text_tokens - 1) :]
 
     def seen(self, values: dict[str, Any]) -> dict[str, Tensor]:
         """What the encoders see of a row's image, or the image itself; see `Reading.seen`."""

@@ -114,7 +114,7 @@ class Validation:
         said = greedy_text(
             model,
             [
-                understanding_ids(settings, self._maker.asked(question), one)
+                understanding_ids(settings, self._maker.cut(self._processor.question_ids(question)), one)
                 for (question, _), one in zip(texts, codes, strict=True)
             ],
             config.max_new_tokens,
